@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Hold the guest binary to its goals (docs/benchmarks.md, P11 and P12):
+# scripts/check-limits.sh bin/guestd
+set -euo pipefail
+binary=$1
+max_bytes=$((9 * 1000 * 1000))
+max_rss_kb=$((10 * 1000))
+max_anon_kb=2500
+
+if readelf -d "$binary" 2>/dev/null | grep -q NEEDED; then
+	echo "$binary is not static" >&2
+	exit 1
+fi
+
+bytes=$(stat -c %s "$binary")
+echo "binary: $bytes bytes of at most $max_bytes"
+
+dir=$(mktemp -d)
+trap 'kill "$pid" 2>/dev/null || true; rm -rf "$dir"' EXIT
+"$binary" serve --listen "unix:$dir/agent.sock" 2>"$dir/log" &
+pid=$!
+for _ in $(seq 200); do
+	[ -S "$dir/agent.sock" ] && break
+	kill -0 "$pid" || { cat "$dir/log" >&2; exit 1; }
+	sleep 0.05
+done
+
+field() { awk -v name="$1:" '$1 == name {print $2}' "/proc/$pid/status"; }
+rss=$(field VmRSS)
+anon=$(field RssAnon)
+echo "idle: $rss kB resident of at most $max_rss_kb, $anon kB anonymous of at most $max_anon_kb"
+
+fail=0
+[ "$bytes" -le "$max_bytes" ] || { echo "the binary is too large" >&2; fail=1; }
+[ "$rss" -le "$max_rss_kb" ] || { echo "the idle agent is too large" >&2; fail=1; }
+[ "$anon" -le "$max_anon_kb" ] || { echo "the idle agent holds too much anonymous memory" >&2; fail=1; }
+exit "$fail"
