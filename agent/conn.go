@@ -1,0 +1,209 @@
+//go:build linux
+
+package agent
+
+import (
+	"context"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/peer"
+)
+
+// connection is one accepted connection and what belongs to it. Handlers get
+// it with [connectionOf], hang on to it as a map key, and register what must
+// be released with it.
+type connection struct {
+	net.Conn
+	id    uint64
+	owner *connections
+
+	heard atomic.Bool // the peer has sent something
+
+	mu     sync.Mutex
+	closed bool
+	hooks  []func()
+}
+
+// connectionOf returns the connection that carries the call of ctx; nil for a
+// context that is not of a call, as in a unit test of a handler.
+func connectionOf(ctx context.Context) *connection {
+	p, ok := peer.FromContext(ctx)
+	if !ok {
+		return nil
+	}
+	c, _ := p.AuthInfo.(*connection)
+	return c
+}
+
+// onClose has f called once, when the connection has ended, in a goroutine
+// which the server awaits before it is closed. Calls of this connection may
+// still be running then. If the connection has ended already onClose returns
+// false and does not call f: release at once what f would have released.
+func (c *connection) onClose(f func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return false
+	}
+	c.hooks = append(c.hooks, f)
+	return true
+}
+
+// Close closes the socket and starts the hooks. gRPC calls it exactly when it
+// is through with the transport, at times under its server-wide lock, which is
+// why the hooks run in a goroutine of their own.
+func (c *connection) Close() error {
+	c.mu.Lock()
+	first := !c.closed
+	c.closed = true
+	hooks := c.hooks
+	c.hooks = nil
+	c.mu.Unlock()
+
+	err := c.Conn.Close()
+	if first {
+		c.owner.ended(c, hooks)
+	}
+	return err
+}
+
+// Read reads from the socket and notes that the peer spoke.
+func (c *connection) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if n > 0 && !c.heard.Load() {
+		c.heard.Store(true)
+	}
+	return n, err
+}
+
+// AuthType makes connection a credentials.AuthInfo, which is how it gets into
+// the context of a call: gRPC's other way, a stats.Handler, is called for
+// every message of every stream.
+func (c *connection) AuthType() string { return "guestd" }
+
+// connections is every connection of a server, and the hooks that still run
+// for those that have ended.
+type connections struct {
+	lastID  atomic.Uint64
+	running sync.WaitGroup // hooks
+
+	mu      sync.Mutex
+	open    map[*connection]struct{}
+	closing bool
+}
+
+// count is the number of open connections.
+func (cs *connections) count() int {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	return len(cs.open)
+}
+
+// accept takes a new connection in; false when the server is closing.
+func (cs *connections) accept(conn net.Conn) (*connection, bool) {
+	c := &connection{Conn: conn, id: cs.lastID.Add(1), owner: cs}
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if cs.closing {
+		return nil, false
+	}
+	if cs.open == nil {
+		cs.open = make(map[*connection]struct{})
+	}
+	cs.open[c] = struct{}{}
+	return c, true
+}
+
+// ended forgets a connection and runs its hooks.
+func (cs *connections) ended(c *connection, hooks []func()) {
+	cs.mu.Lock()
+	delete(cs.open, c)
+	cs.mu.Unlock()
+	if len(hooks) == 0 {
+		return
+	}
+	cs.running.Go(func() {
+		for _, hook := range hooks {
+			hook()
+		}
+	})
+}
+
+// closeSilent takes no more connections and closes those whose peer never
+// sent a byte. gRPC's own stop would wait out their handshake time-out.
+func (cs *connections) closeSilent() {
+	cs.close(func(c *connection) bool { return !c.heard.Load() })
+}
+
+// closeAll takes no more connections and closes every one.
+func (cs *connections) closeAll() {
+	cs.close(func(*connection) bool { return true })
+}
+
+// close takes no more connections and closes those for which which is true.
+func (cs *connections) close(which func(*connection) bool) {
+	cs.mu.Lock()
+	cs.closing = true
+	var chosen []*connection
+	for c := range cs.open {
+		if which(c) {
+			chosen = append(chosen, c)
+		}
+	}
+	cs.mu.Unlock()
+	for _, c := range chosen {
+		c.Close()
+	}
+}
+
+// listener makes every connection it accepts a [connection].
+type listener struct {
+	net.Listener
+	owner *connections
+}
+
+// Accept returns the next connection as a *connection.
+func (l *listener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	c, ok := l.owner.accept(conn)
+	if !ok {
+		conn.Close()
+		return nil, net.ErrClosed
+	}
+	return c, nil
+}
+
+// connectionCreds hands the *connection on as the peer's AuthInfo. There is no
+// handshake: transports are local sockets whose peer the listener has checked.
+type connectionCreds struct{}
+
+// ServerHandshake returns conn with itself as its AuthInfo.
+func (connectionCreds) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	c, ok := conn.(*connection)
+	if !ok {
+		return nil, nil, net.ErrClosed
+	}
+	return c, c, nil
+}
+
+// ClientHandshake is never called: these are a server's credentials.
+func (connectionCreds) ClientHandshake(context.Context, string, net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	return nil, nil, net.ErrClosed
+}
+
+// Info describes the credentials.
+func (connectionCreds) Info() credentials.ProtocolInfo {
+	return credentials.ProtocolInfo{SecurityProtocol: "guestd"}
+}
+
+// Clone returns a copy; there is nothing to copy.
+func (c connectionCreds) Clone() credentials.TransportCredentials { return c }
+
+// OverrideServerName has no meaning here.
+func (connectionCreds) OverrideServerName(string) error { return nil }
