@@ -66,7 +66,8 @@ const (
 	ErrorReason_ERROR_REASON_START_FAILED ErrorReason = 8
 	// The process has ended, or its input is closed. FAILED_PRECONDITION.
 	ErrorReason_ERROR_REASON_PROCESS_ENDED ErrorReason = 9
-	// A whole-file checksum did not match; the old file is untouched. DATA_LOSS.
+	// A whole-file checksum or announced size did not match; see want and got.
+	// In atomic mode the old file is untouched. DATA_LOSS.
 	ErrorReason_ERROR_REASON_CHECKSUM_MISMATCH ErrorReason = 10
 	// ENOSPC, EDQUOT or EFBIG; see written. RESOURCE_EXHAUSTED.
 	ErrorReason_ERROR_REASON_NO_SPACE ErrorReason = 11

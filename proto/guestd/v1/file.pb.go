@@ -538,7 +538,8 @@ type FileInfo struct {
 	// name that is not UTF-8.
 	RawName []byte `protobuf:"bytes,2,opt,name=raw_name,json=rawName,proto3" json:"raw_name,omitempty"`
 	// Its path: absolute from Stat, Glob and the like; relative to the walked
-	// directory from Walk.
+	// directory from Walk; empty from ReadDir, which saves repeating the
+	// directory's.
 	Path string `protobuf:"bytes,3,opt,name=path,proto3" json:"path,omitempty"`
 	// path that is not UTF-8.
 	RawPath []byte `protobuf:"bytes,4,opt,name=raw_path,json=rawPath,proto3" json:"raw_path,omitempty"`
@@ -2071,7 +2072,10 @@ type WriteStart struct {
 	// Where data begins. In update mode the offset in the file. With resume_id
 	// the size that StatUpload told, or less; RESUME_MISMATCH if it is more than
 	// there is.
-	Offset        uint64 `protobuf:"varint,12,opt,name=offset,proto3" json:"offset,omitempty"`
+	Offset uint64 `protobuf:"varint,12,opt,name=offset,proto3" json:"offset,omitempty"`
+	// The checksum to compute while the data arrives, which is the one that
+	// commit may check and the response tells. Default: CRC-32C.
+	Checksum      ChecksumType `protobuf:"varint,13,opt,name=checksum,proto3,enum=guestd.v1.ChecksumType" json:"checksum,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2190,11 +2194,19 @@ func (x *WriteStart) GetOffset() uint64 {
 	return 0
 }
 
+func (x *WriteStart) GetChecksum() ChecksumType {
+	if x != nil {
+		return x.Checksum
+	}
+	return ChecksumType_CHECKSUM_TYPE_UNSPECIFIED
+}
+
 // WriteCommit ends a Write with a check.
 type WriteCommit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Checksum of the whole file that is to be: in atomic mode with resume, of
-	// the resumed part too. In append and update mode of the bytes sent.
+	// the resumed part too. In append and update mode of the bytes sent. Its type
+	// is that of start.checksum.
 	Checksum      *Checksum `protobuf:"bytes,1,opt,name=checksum,proto3" json:"checksum,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2243,8 +2255,7 @@ type WriteResponse struct {
 	Bytes uint64 `protobuf:"varint,1,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	// The file as it is now.
 	Info *FileInfo `protobuf:"bytes,2,opt,name=info,proto3" json:"info,omitempty"`
-	// Checksum of what commit's is about, of the same type; SHA-256 is not
-	// computed unless asked for.
+	// Checksum of what commit's is about, of start's type.
 	Checksum      *Checksum `protobuf:"bytes,3,opt,name=checksum,proto3" json:"checksum,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -6237,7 +6248,7 @@ const file_guestd_v1_file_proto_rawDesc = "" +
 	"\x05start\x18\x01 \x01(\v2\x15.guestd.v1.WriteStartH\x00R\x05start\x12\x14\n" +
 	"\x04data\x18\x02 \x01(\fH\x00R\x04data\x120\n" +
 	"\x06commit\x18\x03 \x01(\v2\x16.guestd.v1.WriteCommitH\x00R\x06commitB\x06\n" +
-	"\x04part\"\xaf\x03\n" +
+	"\x04part\"\xe4\x03\n" +
 	"\n" +
 	"WriteStart\x120\n" +
 	"\acontext\x18\x01 \x01(\v2\x16.guestd.v1.FileContextR\acontext\x12\x12\n" +
@@ -6253,7 +6264,8 @@ const file_guestd_v1_file_proto_rawDesc = "" +
 	"\x04size\x18\n" +
 	" \x01(\x04H\x01R\x04size\x88\x01\x01\x12\x1b\n" +
 	"\tresume_id\x18\v \x01(\tR\bresumeId\x12\x16\n" +
-	"\x06offset\x18\f \x01(\x04R\x06offsetB\x0e\n" +
+	"\x06offset\x18\f \x01(\x04R\x06offset\x123\n" +
+	"\bchecksum\x18\r \x01(\x0e2\x17.guestd.v1.ChecksumTypeR\bchecksumB\x0e\n" +
 	"\f_permissionsB\a\n" +
 	"\x05_size\">\n" +
 	"\vWriteCommit\x12/\n" +
@@ -6730,118 +6742,119 @@ var file_guestd_v1_file_proto_depIdxs = []int32{
 	7,   // 25: guestd.v1.WriteStart.context:type_name -> guestd.v1.FileContext
 	2,   // 26: guestd.v1.WriteStart.mode:type_name -> guestd.v1.WriteMode
 	89,  // 27: guestd.v1.WriteStart.modify_time:type_name -> google.protobuf.Timestamp
-	21,  // 28: guestd.v1.WriteCommit.checksum:type_name -> guestd.v1.Checksum
-	8,   // 29: guestd.v1.WriteResponse.info:type_name -> guestd.v1.FileInfo
-	21,  // 30: guestd.v1.WriteResponse.checksum:type_name -> guestd.v1.Checksum
-	7,   // 31: guestd.v1.StatUploadRequest.context:type_name -> guestd.v1.FileContext
-	89,  // 32: guestd.v1.StatUploadResponse.modify_time:type_name -> google.protobuf.Timestamp
-	32,  // 33: guestd.v1.UploadTreeRequest.start:type_name -> guestd.v1.UploadTreeStart
-	7,   // 34: guestd.v1.UploadTreeStart.context:type_name -> guestd.v1.FileContext
-	3,   // 35: guestd.v1.UploadTreeStart.owner:type_name -> guestd.v1.TreeOwner
-	34,  // 36: guestd.v1.UploadTreeResponse.summary:type_name -> guestd.v1.TreeSummary
-	35,  // 37: guestd.v1.TreeSummary.skips:type_name -> guestd.v1.TreeSkip
-	7,   // 38: guestd.v1.DownloadTreeRequest.context:type_name -> guestd.v1.FileContext
-	34,  // 39: guestd.v1.DownloadTreeResponse.summary:type_name -> guestd.v1.TreeSummary
-	7,   // 40: guestd.v1.MkdirRequest.context:type_name -> guestd.v1.FileContext
-	7,   // 41: guestd.v1.RemoveRequest.context:type_name -> guestd.v1.FileContext
-	7,   // 42: guestd.v1.RenameRequest.context:type_name -> guestd.v1.FileContext
-	7,   // 43: guestd.v1.CopyRequest.context:type_name -> guestd.v1.FileContext
-	7,   // 44: guestd.v1.LinkRequest.context:type_name -> guestd.v1.FileContext
-	7,   // 45: guestd.v1.SymlinkRequest.context:type_name -> guestd.v1.FileContext
-	7,   // 46: guestd.v1.ReadLinkRequest.context:type_name -> guestd.v1.FileContext
-	7,   // 47: guestd.v1.RealPathRequest.context:type_name -> guestd.v1.FileContext
-	7,   // 48: guestd.v1.ChmodRequest.context:type_name -> guestd.v1.FileContext
-	7,   // 49: guestd.v1.ChownRequest.context:type_name -> guestd.v1.FileContext
-	7,   // 50: guestd.v1.UtimeRequest.context:type_name -> guestd.v1.FileContext
-	89,  // 51: guestd.v1.UtimeRequest.access_time:type_name -> google.protobuf.Timestamp
-	89,  // 52: guestd.v1.UtimeRequest.modify_time:type_name -> google.protobuf.Timestamp
-	7,   // 53: guestd.v1.TruncateRequest.context:type_name -> guestd.v1.FileContext
-	7,   // 54: guestd.v1.MakeTempRequest.context:type_name -> guestd.v1.FileContext
-	7,   // 55: guestd.v1.WatchRequest.context:type_name -> guestd.v1.FileContext
-	4,   // 56: guestd.v1.WatchRequest.types:type_name -> guestd.v1.WatchEventType
-	66,  // 57: guestd.v1.WatchResponse.ready:type_name -> guestd.v1.WatchReady
-	67,  // 58: guestd.v1.WatchResponse.changes:type_name -> guestd.v1.WatchChanges
-	69,  // 59: guestd.v1.WatchResponse.overflow:type_name -> guestd.v1.WatchOverflow
-	70,  // 60: guestd.v1.WatchResponse.gone:type_name -> guestd.v1.WatchGone
-	68,  // 61: guestd.v1.WatchChanges.changes:type_name -> guestd.v1.WatchChange
-	4,   // 62: guestd.v1.WatchChange.type:type_name -> guestd.v1.WatchEventType
-	7,   // 63: guestd.v1.OpenFileRequest.context:type_name -> guestd.v1.FileContext
-	8,   // 64: guestd.v1.OpenFileResponse.info:type_name -> guestd.v1.FileInfo
-	5,   // 65: guestd.v1.SeekFileRequest.whence:type_name -> guestd.v1.Whence
-	8,   // 66: guestd.v1.StatFileResponse.info:type_name -> guestd.v1.FileInfo
-	6,   // 67: guestd.v1.LockFileRequest.type:type_name -> guestd.v1.LockType
-	90,  // 68: guestd.v1.LockFileRequest.wait:type_name -> google.protobuf.Duration
-	9,   // 69: guestd.v1.FileService.Stat:input_type -> guestd.v1.StatRequest
-	11,  // 70: guestd.v1.FileService.StatFilesystem:input_type -> guestd.v1.StatFilesystemRequest
-	13,  // 71: guestd.v1.FileService.ReadDir:input_type -> guestd.v1.ReadDirRequest
-	15,  // 72: guestd.v1.FileService.Walk:input_type -> guestd.v1.WalkRequest
-	18,  // 73: guestd.v1.FileService.Glob:input_type -> guestd.v1.GlobRequest
-	20,  // 74: guestd.v1.FileService.Read:input_type -> guestd.v1.ReadRequest
-	25,  // 75: guestd.v1.FileService.Write:input_type -> guestd.v1.WriteRequest
-	29,  // 76: guestd.v1.FileService.StatUpload:input_type -> guestd.v1.StatUploadRequest
-	31,  // 77: guestd.v1.FileService.UploadTree:input_type -> guestd.v1.UploadTreeRequest
-	36,  // 78: guestd.v1.FileService.DownloadTree:input_type -> guestd.v1.DownloadTreeRequest
-	38,  // 79: guestd.v1.FileService.Mkdir:input_type -> guestd.v1.MkdirRequest
-	40,  // 80: guestd.v1.FileService.Remove:input_type -> guestd.v1.RemoveRequest
-	42,  // 81: guestd.v1.FileService.Rename:input_type -> guestd.v1.RenameRequest
-	44,  // 82: guestd.v1.FileService.Copy:input_type -> guestd.v1.CopyRequest
-	46,  // 83: guestd.v1.FileService.Link:input_type -> guestd.v1.LinkRequest
-	48,  // 84: guestd.v1.FileService.Symlink:input_type -> guestd.v1.SymlinkRequest
-	50,  // 85: guestd.v1.FileService.ReadLink:input_type -> guestd.v1.ReadLinkRequest
-	52,  // 86: guestd.v1.FileService.RealPath:input_type -> guestd.v1.RealPathRequest
-	54,  // 87: guestd.v1.FileService.Chmod:input_type -> guestd.v1.ChmodRequest
-	56,  // 88: guestd.v1.FileService.Chown:input_type -> guestd.v1.ChownRequest
-	58,  // 89: guestd.v1.FileService.Utime:input_type -> guestd.v1.UtimeRequest
-	60,  // 90: guestd.v1.FileService.Truncate:input_type -> guestd.v1.TruncateRequest
-	62,  // 91: guestd.v1.FileService.MakeTemp:input_type -> guestd.v1.MakeTempRequest
-	64,  // 92: guestd.v1.FileService.Watch:input_type -> guestd.v1.WatchRequest
-	71,  // 93: guestd.v1.FileService.OpenFile:input_type -> guestd.v1.OpenFileRequest
-	73,  // 94: guestd.v1.FileService.ReadFile:input_type -> guestd.v1.ReadFileRequest
-	75,  // 95: guestd.v1.FileService.WriteFile:input_type -> guestd.v1.WriteFileRequest
-	77,  // 96: guestd.v1.FileService.SeekFile:input_type -> guestd.v1.SeekFileRequest
-	79,  // 97: guestd.v1.FileService.StatFile:input_type -> guestd.v1.StatFileRequest
-	81,  // 98: guestd.v1.FileService.TruncateFile:input_type -> guestd.v1.TruncateFileRequest
-	83,  // 99: guestd.v1.FileService.LockFile:input_type -> guestd.v1.LockFileRequest
-	85,  // 100: guestd.v1.FileService.SyncFile:input_type -> guestd.v1.SyncFileRequest
-	87,  // 101: guestd.v1.FileService.CloseFile:input_type -> guestd.v1.CloseFileRequest
-	10,  // 102: guestd.v1.FileService.Stat:output_type -> guestd.v1.StatResponse
-	12,  // 103: guestd.v1.FileService.StatFilesystem:output_type -> guestd.v1.StatFilesystemResponse
-	14,  // 104: guestd.v1.FileService.ReadDir:output_type -> guestd.v1.ReadDirResponse
-	16,  // 105: guestd.v1.FileService.Walk:output_type -> guestd.v1.WalkResponse
-	19,  // 106: guestd.v1.FileService.Glob:output_type -> guestd.v1.GlobResponse
-	22,  // 107: guestd.v1.FileService.Read:output_type -> guestd.v1.ReadResponse
-	28,  // 108: guestd.v1.FileService.Write:output_type -> guestd.v1.WriteResponse
-	30,  // 109: guestd.v1.FileService.StatUpload:output_type -> guestd.v1.StatUploadResponse
-	33,  // 110: guestd.v1.FileService.UploadTree:output_type -> guestd.v1.UploadTreeResponse
-	37,  // 111: guestd.v1.FileService.DownloadTree:output_type -> guestd.v1.DownloadTreeResponse
-	39,  // 112: guestd.v1.FileService.Mkdir:output_type -> guestd.v1.MkdirResponse
-	41,  // 113: guestd.v1.FileService.Remove:output_type -> guestd.v1.RemoveResponse
-	43,  // 114: guestd.v1.FileService.Rename:output_type -> guestd.v1.RenameResponse
-	45,  // 115: guestd.v1.FileService.Copy:output_type -> guestd.v1.CopyResponse
-	47,  // 116: guestd.v1.FileService.Link:output_type -> guestd.v1.LinkResponse
-	49,  // 117: guestd.v1.FileService.Symlink:output_type -> guestd.v1.SymlinkResponse
-	51,  // 118: guestd.v1.FileService.ReadLink:output_type -> guestd.v1.ReadLinkResponse
-	53,  // 119: guestd.v1.FileService.RealPath:output_type -> guestd.v1.RealPathResponse
-	55,  // 120: guestd.v1.FileService.Chmod:output_type -> guestd.v1.ChmodResponse
-	57,  // 121: guestd.v1.FileService.Chown:output_type -> guestd.v1.ChownResponse
-	59,  // 122: guestd.v1.FileService.Utime:output_type -> guestd.v1.UtimeResponse
-	61,  // 123: guestd.v1.FileService.Truncate:output_type -> guestd.v1.TruncateResponse
-	63,  // 124: guestd.v1.FileService.MakeTemp:output_type -> guestd.v1.MakeTempResponse
-	65,  // 125: guestd.v1.FileService.Watch:output_type -> guestd.v1.WatchResponse
-	72,  // 126: guestd.v1.FileService.OpenFile:output_type -> guestd.v1.OpenFileResponse
-	74,  // 127: guestd.v1.FileService.ReadFile:output_type -> guestd.v1.ReadFileResponse
-	76,  // 128: guestd.v1.FileService.WriteFile:output_type -> guestd.v1.WriteFileResponse
-	78,  // 129: guestd.v1.FileService.SeekFile:output_type -> guestd.v1.SeekFileResponse
-	80,  // 130: guestd.v1.FileService.StatFile:output_type -> guestd.v1.StatFileResponse
-	82,  // 131: guestd.v1.FileService.TruncateFile:output_type -> guestd.v1.TruncateFileResponse
-	84,  // 132: guestd.v1.FileService.LockFile:output_type -> guestd.v1.LockFileResponse
-	86,  // 133: guestd.v1.FileService.SyncFile:output_type -> guestd.v1.SyncFileResponse
-	88,  // 134: guestd.v1.FileService.CloseFile:output_type -> guestd.v1.CloseFileResponse
-	102, // [102:135] is the sub-list for method output_type
-	69,  // [69:102] is the sub-list for method input_type
-	69,  // [69:69] is the sub-list for extension type_name
-	69,  // [69:69] is the sub-list for extension extendee
-	0,   // [0:69] is the sub-list for field type_name
+	1,   // 28: guestd.v1.WriteStart.checksum:type_name -> guestd.v1.ChecksumType
+	21,  // 29: guestd.v1.WriteCommit.checksum:type_name -> guestd.v1.Checksum
+	8,   // 30: guestd.v1.WriteResponse.info:type_name -> guestd.v1.FileInfo
+	21,  // 31: guestd.v1.WriteResponse.checksum:type_name -> guestd.v1.Checksum
+	7,   // 32: guestd.v1.StatUploadRequest.context:type_name -> guestd.v1.FileContext
+	89,  // 33: guestd.v1.StatUploadResponse.modify_time:type_name -> google.protobuf.Timestamp
+	32,  // 34: guestd.v1.UploadTreeRequest.start:type_name -> guestd.v1.UploadTreeStart
+	7,   // 35: guestd.v1.UploadTreeStart.context:type_name -> guestd.v1.FileContext
+	3,   // 36: guestd.v1.UploadTreeStart.owner:type_name -> guestd.v1.TreeOwner
+	34,  // 37: guestd.v1.UploadTreeResponse.summary:type_name -> guestd.v1.TreeSummary
+	35,  // 38: guestd.v1.TreeSummary.skips:type_name -> guestd.v1.TreeSkip
+	7,   // 39: guestd.v1.DownloadTreeRequest.context:type_name -> guestd.v1.FileContext
+	34,  // 40: guestd.v1.DownloadTreeResponse.summary:type_name -> guestd.v1.TreeSummary
+	7,   // 41: guestd.v1.MkdirRequest.context:type_name -> guestd.v1.FileContext
+	7,   // 42: guestd.v1.RemoveRequest.context:type_name -> guestd.v1.FileContext
+	7,   // 43: guestd.v1.RenameRequest.context:type_name -> guestd.v1.FileContext
+	7,   // 44: guestd.v1.CopyRequest.context:type_name -> guestd.v1.FileContext
+	7,   // 45: guestd.v1.LinkRequest.context:type_name -> guestd.v1.FileContext
+	7,   // 46: guestd.v1.SymlinkRequest.context:type_name -> guestd.v1.FileContext
+	7,   // 47: guestd.v1.ReadLinkRequest.context:type_name -> guestd.v1.FileContext
+	7,   // 48: guestd.v1.RealPathRequest.context:type_name -> guestd.v1.FileContext
+	7,   // 49: guestd.v1.ChmodRequest.context:type_name -> guestd.v1.FileContext
+	7,   // 50: guestd.v1.ChownRequest.context:type_name -> guestd.v1.FileContext
+	7,   // 51: guestd.v1.UtimeRequest.context:type_name -> guestd.v1.FileContext
+	89,  // 52: guestd.v1.UtimeRequest.access_time:type_name -> google.protobuf.Timestamp
+	89,  // 53: guestd.v1.UtimeRequest.modify_time:type_name -> google.protobuf.Timestamp
+	7,   // 54: guestd.v1.TruncateRequest.context:type_name -> guestd.v1.FileContext
+	7,   // 55: guestd.v1.MakeTempRequest.context:type_name -> guestd.v1.FileContext
+	7,   // 56: guestd.v1.WatchRequest.context:type_name -> guestd.v1.FileContext
+	4,   // 57: guestd.v1.WatchRequest.types:type_name -> guestd.v1.WatchEventType
+	66,  // 58: guestd.v1.WatchResponse.ready:type_name -> guestd.v1.WatchReady
+	67,  // 59: guestd.v1.WatchResponse.changes:type_name -> guestd.v1.WatchChanges
+	69,  // 60: guestd.v1.WatchResponse.overflow:type_name -> guestd.v1.WatchOverflow
+	70,  // 61: guestd.v1.WatchResponse.gone:type_name -> guestd.v1.WatchGone
+	68,  // 62: guestd.v1.WatchChanges.changes:type_name -> guestd.v1.WatchChange
+	4,   // 63: guestd.v1.WatchChange.type:type_name -> guestd.v1.WatchEventType
+	7,   // 64: guestd.v1.OpenFileRequest.context:type_name -> guestd.v1.FileContext
+	8,   // 65: guestd.v1.OpenFileResponse.info:type_name -> guestd.v1.FileInfo
+	5,   // 66: guestd.v1.SeekFileRequest.whence:type_name -> guestd.v1.Whence
+	8,   // 67: guestd.v1.StatFileResponse.info:type_name -> guestd.v1.FileInfo
+	6,   // 68: guestd.v1.LockFileRequest.type:type_name -> guestd.v1.LockType
+	90,  // 69: guestd.v1.LockFileRequest.wait:type_name -> google.protobuf.Duration
+	9,   // 70: guestd.v1.FileService.Stat:input_type -> guestd.v1.StatRequest
+	11,  // 71: guestd.v1.FileService.StatFilesystem:input_type -> guestd.v1.StatFilesystemRequest
+	13,  // 72: guestd.v1.FileService.ReadDir:input_type -> guestd.v1.ReadDirRequest
+	15,  // 73: guestd.v1.FileService.Walk:input_type -> guestd.v1.WalkRequest
+	18,  // 74: guestd.v1.FileService.Glob:input_type -> guestd.v1.GlobRequest
+	20,  // 75: guestd.v1.FileService.Read:input_type -> guestd.v1.ReadRequest
+	25,  // 76: guestd.v1.FileService.Write:input_type -> guestd.v1.WriteRequest
+	29,  // 77: guestd.v1.FileService.StatUpload:input_type -> guestd.v1.StatUploadRequest
+	31,  // 78: guestd.v1.FileService.UploadTree:input_type -> guestd.v1.UploadTreeRequest
+	36,  // 79: guestd.v1.FileService.DownloadTree:input_type -> guestd.v1.DownloadTreeRequest
+	38,  // 80: guestd.v1.FileService.Mkdir:input_type -> guestd.v1.MkdirRequest
+	40,  // 81: guestd.v1.FileService.Remove:input_type -> guestd.v1.RemoveRequest
+	42,  // 82: guestd.v1.FileService.Rename:input_type -> guestd.v1.RenameRequest
+	44,  // 83: guestd.v1.FileService.Copy:input_type -> guestd.v1.CopyRequest
+	46,  // 84: guestd.v1.FileService.Link:input_type -> guestd.v1.LinkRequest
+	48,  // 85: guestd.v1.FileService.Symlink:input_type -> guestd.v1.SymlinkRequest
+	50,  // 86: guestd.v1.FileService.ReadLink:input_type -> guestd.v1.ReadLinkRequest
+	52,  // 87: guestd.v1.FileService.RealPath:input_type -> guestd.v1.RealPathRequest
+	54,  // 88: guestd.v1.FileService.Chmod:input_type -> guestd.v1.ChmodRequest
+	56,  // 89: guestd.v1.FileService.Chown:input_type -> guestd.v1.ChownRequest
+	58,  // 90: guestd.v1.FileService.Utime:input_type -> guestd.v1.UtimeRequest
+	60,  // 91: guestd.v1.FileService.Truncate:input_type -> guestd.v1.TruncateRequest
+	62,  // 92: guestd.v1.FileService.MakeTemp:input_type -> guestd.v1.MakeTempRequest
+	64,  // 93: guestd.v1.FileService.Watch:input_type -> guestd.v1.WatchRequest
+	71,  // 94: guestd.v1.FileService.OpenFile:input_type -> guestd.v1.OpenFileRequest
+	73,  // 95: guestd.v1.FileService.ReadFile:input_type -> guestd.v1.ReadFileRequest
+	75,  // 96: guestd.v1.FileService.WriteFile:input_type -> guestd.v1.WriteFileRequest
+	77,  // 97: guestd.v1.FileService.SeekFile:input_type -> guestd.v1.SeekFileRequest
+	79,  // 98: guestd.v1.FileService.StatFile:input_type -> guestd.v1.StatFileRequest
+	81,  // 99: guestd.v1.FileService.TruncateFile:input_type -> guestd.v1.TruncateFileRequest
+	83,  // 100: guestd.v1.FileService.LockFile:input_type -> guestd.v1.LockFileRequest
+	85,  // 101: guestd.v1.FileService.SyncFile:input_type -> guestd.v1.SyncFileRequest
+	87,  // 102: guestd.v1.FileService.CloseFile:input_type -> guestd.v1.CloseFileRequest
+	10,  // 103: guestd.v1.FileService.Stat:output_type -> guestd.v1.StatResponse
+	12,  // 104: guestd.v1.FileService.StatFilesystem:output_type -> guestd.v1.StatFilesystemResponse
+	14,  // 105: guestd.v1.FileService.ReadDir:output_type -> guestd.v1.ReadDirResponse
+	16,  // 106: guestd.v1.FileService.Walk:output_type -> guestd.v1.WalkResponse
+	19,  // 107: guestd.v1.FileService.Glob:output_type -> guestd.v1.GlobResponse
+	22,  // 108: guestd.v1.FileService.Read:output_type -> guestd.v1.ReadResponse
+	28,  // 109: guestd.v1.FileService.Write:output_type -> guestd.v1.WriteResponse
+	30,  // 110: guestd.v1.FileService.StatUpload:output_type -> guestd.v1.StatUploadResponse
+	33,  // 111: guestd.v1.FileService.UploadTree:output_type -> guestd.v1.UploadTreeResponse
+	37,  // 112: guestd.v1.FileService.DownloadTree:output_type -> guestd.v1.DownloadTreeResponse
+	39,  // 113: guestd.v1.FileService.Mkdir:output_type -> guestd.v1.MkdirResponse
+	41,  // 114: guestd.v1.FileService.Remove:output_type -> guestd.v1.RemoveResponse
+	43,  // 115: guestd.v1.FileService.Rename:output_type -> guestd.v1.RenameResponse
+	45,  // 116: guestd.v1.FileService.Copy:output_type -> guestd.v1.CopyResponse
+	47,  // 117: guestd.v1.FileService.Link:output_type -> guestd.v1.LinkResponse
+	49,  // 118: guestd.v1.FileService.Symlink:output_type -> guestd.v1.SymlinkResponse
+	51,  // 119: guestd.v1.FileService.ReadLink:output_type -> guestd.v1.ReadLinkResponse
+	53,  // 120: guestd.v1.FileService.RealPath:output_type -> guestd.v1.RealPathResponse
+	55,  // 121: guestd.v1.FileService.Chmod:output_type -> guestd.v1.ChmodResponse
+	57,  // 122: guestd.v1.FileService.Chown:output_type -> guestd.v1.ChownResponse
+	59,  // 123: guestd.v1.FileService.Utime:output_type -> guestd.v1.UtimeResponse
+	61,  // 124: guestd.v1.FileService.Truncate:output_type -> guestd.v1.TruncateResponse
+	63,  // 125: guestd.v1.FileService.MakeTemp:output_type -> guestd.v1.MakeTempResponse
+	65,  // 126: guestd.v1.FileService.Watch:output_type -> guestd.v1.WatchResponse
+	72,  // 127: guestd.v1.FileService.OpenFile:output_type -> guestd.v1.OpenFileResponse
+	74,  // 128: guestd.v1.FileService.ReadFile:output_type -> guestd.v1.ReadFileResponse
+	76,  // 129: guestd.v1.FileService.WriteFile:output_type -> guestd.v1.WriteFileResponse
+	78,  // 130: guestd.v1.FileService.SeekFile:output_type -> guestd.v1.SeekFileResponse
+	80,  // 131: guestd.v1.FileService.StatFile:output_type -> guestd.v1.StatFileResponse
+	82,  // 132: guestd.v1.FileService.TruncateFile:output_type -> guestd.v1.TruncateFileResponse
+	84,  // 133: guestd.v1.FileService.LockFile:output_type -> guestd.v1.LockFileResponse
+	86,  // 134: guestd.v1.FileService.SyncFile:output_type -> guestd.v1.SyncFileResponse
+	88,  // 135: guestd.v1.FileService.CloseFile:output_type -> guestd.v1.CloseFileResponse
+	103, // [103:136] is the sub-list for method output_type
+	70,  // [70:103] is the sub-list for method input_type
+	70,  // [70:70] is the sub-list for extension type_name
+	70,  // [70:70] is the sub-list for extension extendee
+	0,   // [0:70] is the sub-list for field type_name
 }
 
 func init() { file_guestd_v1_file_proto_init() }
