@@ -16,6 +16,9 @@ import (
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
+
+	"github.com/guestd/guestd/fsops"
+	"github.com/guestd/guestd/proc"
 )
 
 // ErrServerClosed is returned by [Server.Serve] after [Server.Shutdown] or
@@ -52,6 +55,12 @@ type Config struct {
 	// Logger gets what goes wrong and, at debug level, every call; nil
 	// discards. It never gets arguments of calls.
 	Logger *slog.Logger
+	// Processes is the table behind ProcessService. It stays the caller's,
+	// who closes it after the server; nil: New makes one with the defaults of
+	// its package, which ends, with all its processes, in Close.
+	Processes *proc.Table
+	// Files is what FileService works on; nil: New makes one with defaults.
+	Files *fsops.System
 	// Version is the build's version as GetInfo tells it; empty is "(devel)".
 	Version string
 	// Allow lists what a client may call: services ("guestd.v1.FileService")
@@ -72,6 +81,8 @@ type Server struct {
 	health *health.Server
 	conns  connections
 
+	ownTable bool // config.Processes was made by New
+
 	closing atomic.Bool // Shutdown or Close was called
 	stop    context.CancelCauseFunc
 	stopped sync.WaitGroup // what Shutdown started
@@ -86,6 +97,9 @@ func New(config Config) (*Server, error) {
 	}
 	if s.config.Version == "" {
 		s.config.Version = "(devel)"
+	}
+	if err := s.complete(); err != nil {
+		return nil, fmt.Errorf("agent: %w", err)
 	}
 	running, stop := context.WithCancelCause(context.Background())
 	s.stop = stop
@@ -111,11 +125,26 @@ func New(config Config) (*Server, error) {
 	}
 	allowed, err := newAllowList(config.Allow, services)
 	if err != nil {
-		stop(nil)
-		return nil, fmt.Errorf("agent: %w", err)
+		return nil, errors.Join(fmt.Errorf("agent: %w", err), s.Close())
 	}
 	edge.allowed = allowed
 	return s, nil
+}
+
+// complete makes what the configuration left out.
+func (s *Server) complete() (err error) {
+	if s.config.Files == nil {
+		if s.config.Files, err = fsops.New(fsops.Config{Logger: s.log}); err != nil {
+			return err
+		}
+	}
+	if s.config.Processes == nil {
+		if s.config.Processes, err = proc.NewTable(proc.Config{Logger: s.log}); err != nil {
+			return err
+		}
+		s.ownTable = true
+	}
+	return nil
 }
 
 // Serve accepts connections on l until the server is shut down or l fails, and
@@ -182,7 +211,8 @@ func (s *Server) linger(drained <-chan struct{}) {
 }
 
 // Close ends the server at once: connections are closed, the contexts of all
-// calls are cancelled, and Close returns when their handlers have returned.
+// calls are cancelled, and Close returns when their handlers have returned. It
+// may be called after Shutdown, and more than once.
 func (s *Server) Close() error {
 	s.closing.Store(true)
 	s.health.Shutdown()
@@ -191,5 +221,8 @@ func (s *Server) Close() error {
 	s.grpc.Stop()
 	s.stopped.Wait()
 	s.conns.running.Wait()
+	if s.ownTable {
+		return s.config.Processes.Close()
+	}
 	return nil
 }

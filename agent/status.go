@@ -4,20 +4,21 @@ package agent
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
+	"maps"
+	"strconv"
 	"strings"
-	"syscall"
 	"unicode/utf8"
 
-	"golang.org/x/sys/unix"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/guestd/guestd/fsops"
 	"github.com/guestd/guestd/internal/passwd"
+	"github.com/guestd/guestd/proc"
 	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
 )
 
@@ -114,12 +115,11 @@ func classify(err error) (codes.Code, *errdetails.ErrorInfo) {
 	var wire interface{ GRPCStatus() *status.Status }
 	var call *callError
 	var panicked *panicError
+	var start *proc.StartError
 	switch {
 	case errors.As(err, &call):
 		meta := systemMeta(err)
-		for key, value := range call.meta {
-			meta[key] = value
-		}
+		maps.Copy(meta, call.meta)
 		return reasonCode(call.reason), errorInfo(call.reason, meta)
 	case errors.As(err, &panicked):
 		return codes.Internal, errorInfo(guestdv1.ErrorReason_ERROR_REASON_SYSTEM, nil)
@@ -129,11 +129,97 @@ func classify(err error) (codes.Code, *errdetails.ErrorInfo) {
 		return codes.Canceled, nil
 	case errors.Is(err, context.DeadlineExceeded):
 		return codes.DeadlineExceeded, nil
-	case errors.Is(err, passwd.ErrUnknownUser), errors.Is(err, passwd.ErrUnknownGroup):
-		return codes.NotFound, errorInfo(guestdv1.ErrorReason_ERROR_REASON_UNKNOWN_USER, systemMeta(err))
+	case errors.As(err, &start):
+		return classifyStart(start)
 	}
-	code, why := systemReason(err)
-	return code, errorInfo(why, systemMeta(err))
+	meta := systemMeta(err)
+	r, ok := procReason(err)
+	if !ok {
+		r, ok = filesReason(err, meta)
+	}
+	if ok {
+		return reasonCode(r), errorInfo(r, meta)
+	}
+	code, r := systemReason(err)
+	return code, errorInfo(r, meta)
+}
+
+// classifyStart classifies a process that could not be started.
+func classifyStart(err *proc.StartError) (codes.Code, *errdetails.ErrorInfo) {
+	meta := systemMeta(err)
+	meta["stage"] = string(err.Stage)
+	if err.Path != "" {
+		meta["path"] = err.Path
+	}
+	code, r := systemReason(err)
+	switch {
+	case errors.Is(err, passwd.ErrUnknownUser), errors.Is(err, passwd.ErrUnknownGroup):
+		r = guestdv1.ErrorReason_ERROR_REASON_UNKNOWN_USER
+	case r == guestdv1.ErrorReason_ERROR_REASON_UNSUPPORTED,
+		r == guestdv1.ErrorReason_ERROR_REASON_LIMIT_REACHED:
+	case code == codes.NotFound, code == codes.PermissionDenied:
+		return code, errorInfo(guestdv1.ErrorReason_ERROR_REASON_START_FAILED, meta)
+	default:
+		r = guestdv1.ErrorReason_ERROR_REASON_START_FAILED
+	}
+	return reasonCode(r), errorInfo(r, meta)
+}
+
+// procReason knows the errors of packages proc and passwd.
+func procReason(err error) (reason, bool) {
+	for _, known := range []struct {
+		err    error
+		reason reason
+	}{
+		{passwd.ErrUnknownUser, guestdv1.ErrorReason_ERROR_REASON_UNKNOWN_USER},
+		{passwd.ErrUnknownGroup, guestdv1.ErrorReason_ERROR_REASON_UNKNOWN_USER},
+		{proc.ErrNotFound, guestdv1.ErrorReason_ERROR_REASON_PROCESS_NOT_FOUND},
+		{proc.ErrExists, guestdv1.ErrorReason_ERROR_REASON_ALREADY_EXISTS},
+		{proc.ErrStale, guestdv1.ErrorReason_ERROR_REASON_STALE_HANDLE},
+		{proc.ErrTooMany, guestdv1.ErrorReason_ERROR_REASON_LIMIT_REACHED},
+		{proc.ErrInvalid, guestdv1.ErrorReason_ERROR_REASON_INVALID_REQUEST},
+		{proc.ErrNoStdin, guestdv1.ErrorReason_ERROR_REASON_INVALID_REQUEST},
+		{proc.ErrNoTTY, guestdv1.ErrorReason_ERROR_REASON_INVALID_REQUEST},
+		{proc.ErrStdinClosed, guestdv1.ErrorReason_ERROR_REASON_PROCESS_ENDED},
+		{proc.ErrProcessDone, guestdv1.ErrorReason_ERROR_REASON_PROCESS_ENDED},
+		{proc.ErrNever, guestdv1.ErrorReason_ERROR_REASON_PROCESS_ENDED},
+		{proc.ErrClosed, guestdv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN},
+	} {
+		if errors.Is(err, known.err) {
+			return known.reason, true
+		}
+	}
+	return 0, false
+}
+
+// filesReason knows the errors of package fsops, and adds what they carry to
+// meta. A failed write is classified by its errno; only its count is special.
+func filesReason(err error, meta map[string]string) (reason, bool) {
+	var sum *fsops.ChecksumError
+	var size *fsops.SizeError
+	var write *fsops.WriteError
+	switch {
+	case errors.As(err, &sum):
+		meta["want"], meta["got"] = hex.EncodeToString(sum.Want), hex.EncodeToString(sum.Got)
+		return guestdv1.ErrorReason_ERROR_REASON_CHECKSUM_MISMATCH, true
+	case errors.As(err, &size):
+		meta["want"], meta["got"] = strconv.FormatInt(size.Want, 10), strconv.FormatInt(size.Got, 10)
+		return guestdv1.ErrorReason_ERROR_REASON_CHECKSUM_MISMATCH, true
+	case errors.Is(err, fsops.ErrSpecial):
+		return guestdv1.ErrorReason_ERROR_REASON_WRONG_TYPE, true
+	case errors.Is(err, fsops.ErrBadPattern):
+		return guestdv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, true
+	case errors.Is(err, fsops.ErrTooMany), errors.Is(err, fsops.ErrWatchLimit):
+		return guestdv1.ErrorReason_ERROR_REASON_LIMIT_REACHED, true
+	case errors.Is(err, fsops.ErrBusy):
+		return guestdv1.ErrorReason_ERROR_REASON_LOCKED, true
+	case errors.As(err, &write):
+		meta["written"] = strconv.FormatInt(write.Written, 10)
+		if meta["path"] == "" {
+			meta["path"], meta["op"] = write.Path, "write"
+		}
+	}
+	return 0, false
 }
 
 // errorInfo builds the detail.
@@ -181,95 +267,6 @@ func reasonCode(r reason) codes.Code {
 		return codes.FailedPrecondition
 	}
 	return codes.Internal
-}
-
-// systemReason classifies an error of the operating system by its errno; what
-// has none is INTERNAL.
-func systemReason(err error) (codes.Code, reason) {
-	var errno syscall.Errno
-	if !errors.As(err, &errno) {
-		return sentinelReason(err)
-	}
-	var r reason
-	switch errno {
-	case unix.ENOENT:
-		r = guestdv1.ErrorReason_ERROR_REASON_NOT_FOUND
-	case unix.EEXIST:
-		r = guestdv1.ErrorReason_ERROR_REASON_ALREADY_EXISTS
-	case unix.EACCES, unix.EPERM:
-		r = guestdv1.ErrorReason_ERROR_REASON_PERMISSION_DENIED
-	case unix.ENOTDIR, unix.EISDIR:
-		r = guestdv1.ErrorReason_ERROR_REASON_WRONG_TYPE
-	case unix.ENOTEMPTY:
-		r = guestdv1.ErrorReason_ERROR_REASON_NOT_EMPTY
-	case unix.ENOSPC, unix.EDQUOT, unix.EFBIG:
-		r = guestdv1.ErrorReason_ERROR_REASON_NO_SPACE
-	case unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EAGAIN, unix.EUSERS:
-		r = guestdv1.ErrorReason_ERROR_REASON_LIMIT_REACHED
-	case unix.ENOSYS, unix.EOPNOTSUPP:
-		r = guestdv1.ErrorReason_ERROR_REASON_UNSUPPORTED
-	case unix.ENAMETOOLONG:
-		r = guestdv1.ErrorReason_ERROR_REASON_INVALID_REQUEST
-	case unix.EINVAL:
-		return codes.InvalidArgument, guestdv1.ErrorReason_ERROR_REASON_SYSTEM
-	case unix.EROFS, unix.ELOOP, unix.EXDEV, unix.EBUSY, unix.ETXTBSY, unix.EMLINK,
-		unix.ENOEXEC, unix.ESPIPE, unix.EPIPE, unix.ENXIO, unix.ENODEV, unix.ENODATA, unix.ESTALE:
-		return codes.FailedPrecondition, guestdv1.ErrorReason_ERROR_REASON_SYSTEM
-	default:
-		return codes.Internal, guestdv1.ErrorReason_ERROR_REASON_SYSTEM
-	}
-	return reasonCode(r), r
-}
-
-// sentinelReason classifies the sentinel errors of io/fs that came without an
-// errno.
-func sentinelReason(err error) (codes.Code, reason) {
-	r := guestdv1.ErrorReason_ERROR_REASON_SYSTEM
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		r = guestdv1.ErrorReason_ERROR_REASON_NOT_FOUND
-	case errors.Is(err, fs.ErrExist):
-		r = guestdv1.ErrorReason_ERROR_REASON_ALREADY_EXISTS
-	case errors.Is(err, fs.ErrPermission):
-		r = guestdv1.ErrorReason_ERROR_REASON_PERMISSION_DENIED
-	case errors.Is(err, fs.ErrInvalid):
-		r = guestdv1.ErrorReason_ERROR_REASON_INVALID_REQUEST
-	case errors.Is(err, errors.ErrUnsupported):
-		r = guestdv1.ErrorReason_ERROR_REASON_UNSUPPORTED
-	}
-	return reasonCode(r), r
-}
-
-// systemMeta collects path, op and errno from an error's chain; never nil.
-func systemMeta(err error) map[string]string {
-	meta := make(map[string]string, 4)
-	var pathErr *fs.PathError
-	var linkErr *os.LinkError
-	var callErr *os.SyscallError
-	switch {
-	case errors.As(err, &pathErr):
-		meta["path"], meta["op"] = pathErr.Path, pathErr.Op
-	case errors.As(err, &linkErr):
-		// The new name: the caller can tell from op and errno which of
-		// the two it was, and the message names both.
-		meta["path"], meta["op"] = linkErr.New, linkErr.Op
-	case errors.As(err, &callErr):
-		meta["op"] = callErr.Syscall
-	}
-	var errno syscall.Errno
-	if errors.As(err, &errno) {
-		meta["errno"] = errnoSymbol(errno)
-	}
-	return meta
-}
-
-// errnoSymbol is an error number's symbol; "errno N" for one that x/sys does
-// not know.
-func errnoSymbol(errno syscall.Errno) string {
-	if name := unix.ErrnoName(errno); name != "" {
-		return name
-	}
-	return fmt.Sprintf("errno %d", int(errno))
 }
 
 // printable makes text fit to travel: valid UTF-8, with other bytes written as
