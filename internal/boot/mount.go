@@ -1,0 +1,114 @@
+//go:build linux
+
+package boot
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+// fileSystem is one that a Linux userland expects.
+type fileSystem struct {
+	kind, target string
+	flags        uintptr
+	options      []string // tried in turn: older kernels refuse newer options
+}
+
+// fileSystems are in the order in which they can be mounted.
+func fileSystems(container, tmp bool) []fileSystem {
+	const safe = syscall.MS_NOSUID | syscall.MS_NODEV | syscall.MS_NOEXEC
+	all := []fileSystem{
+		{"proc", "/proc", safe, []string{""}},
+		{"sysfs", "/sys", safe, []string{""}},
+		{"devtmpfs", "/dev", syscall.MS_NOSUID, []string{"mode=0755"}},
+		{"devpts", "/dev/pts", syscall.MS_NOSUID | syscall.MS_NOEXEC, []string{"gid=5,mode=620,ptmxmode=666", "mode=620,ptmxmode=666"}},
+		{"tmpfs", "/dev/shm", syscall.MS_NOSUID | syscall.MS_NODEV, []string{"mode=1777"}},
+		{"tmpfs", "/run", syscall.MS_NOSUID | syscall.MS_NODEV, []string{"mode=0755"}},
+	}
+	if tmp {
+		all = append(all, fileSystem{"tmpfs", "/tmp", syscall.MS_NOSUID | syscall.MS_NODEV, []string{"mode=1777"}})
+	}
+	if !container {
+		all = append(all, fileSystem{"cgroup2", cgroupRoot, safe, []string{"nsdelegate,memory_recursiveprot", ""}})
+	}
+	return all
+}
+
+// mountAll mounts those that are missing, in order.
+func mountAll(list []fileSystem) (failures []error) {
+	mounted := make(map[string]bool)
+	for _, fsys := range list {
+		if fsys.kind == "proc" {
+			if !procIsOurs() {
+				failures = append(failures, fsys.mount())
+			}
+			// Only now is there a list of what else is mounted.
+			mounts, err := readMounts()
+			failures = append(failures, err)
+			for _, m := range mounts {
+				mounted[m.target] = true
+			}
+			continue
+		}
+		if !mounted[fsys.target] {
+			failures = append(failures, fsys.mount())
+		}
+	}
+	return failures
+}
+
+// procIsOurs is false also where the /proc of another pid namespace is
+// mounted, as after a plain unshare(CLONE_NEWPID): it would show processes
+// that we cannot see under numbers that mean others to us.
+func procIsOurs() bool {
+	self, err := os.Readlink("/proc/self")
+	return err == nil && self == "1"
+}
+
+func (fsys fileSystem) mount() error {
+	if err := os.MkdirAll(fsys.target, 0o755); err != nil {
+		return err
+	}
+	var err error
+	for _, options := range fsys.options {
+		if err = syscall.Mount(fsys.kind, fsys.target, fsys.kind, fsys.flags, options); err == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("mount %s on %s: %w", fsys.kind, fsys.target, err)
+}
+
+// linkDevices makes the links in /dev that no kernel makes.
+func linkDevices() (failures []error) {
+	links := [][2]string{
+		{"/dev/fd", "/proc/self/fd"},
+		{"/dev/stdin", "/proc/self/fd/0"},
+		{"/dev/stdout", "/proc/self/fd/1"},
+		{"/dev/stderr", "/proc/self/fd/2"},
+	}
+	for _, link := range links {
+		if err := os.Symlink(link[1], link[0]); err != nil && !errors.Is(err, fs.ErrExist) {
+			failures = append(failures, err)
+		}
+	}
+	return append(failures, linkPtmx())
+}
+
+// linkPtmx replaces devtmpfs's own ptmx node: it works only as long as devpts
+// is mounted beside it, and has the modes of the kernel instead of the mount.
+func linkPtmx() error {
+	info, err := os.Lstat("/dev/ptmx")
+	if err == nil && info.Mode().Type() == fs.ModeSymlink {
+		return nil
+	}
+	if _, err := os.Lstat("/dev/pts/ptmx"); err != nil {
+		return fmt.Errorf("link /dev/ptmx: %w", err)
+	}
+	if err := os.Remove("/dev/ptmx"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.Symlink("pts/ptmx", "/dev/ptmx")
+}

@@ -1,0 +1,199 @@
+//go:build linux
+
+package microvm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// stopGrace is how long QEMU may take for an orderly exit.
+const stopGrace = 5 * time.Second
+
+// ErrGuestEnded is wrapped by Start's error if the guest ended before it was
+// ready.
+var ErrGuestEnded = errors.New("the guest ended")
+
+// VM is a running guest. Its methods may be called from several goroutines.
+type VM struct {
+	cfg     Config
+	accel   Acceleration
+	dir     string
+	ownDir  bool
+	cid     uint32
+	hybrid  string // socket path; "" with the kernel's vhost-vsock
+	console *console
+	device  *process // nil with the kernel's vhost-vsock
+	qemu    *process
+
+	cleanup sync.Once
+}
+
+// Start boots a guest and returns when it accepts connections on
+// cfg.ReadyPort. ctx bounds that wait only. The caller must Stop or Kill the
+// VM; nothing of it survives this process in any case.
+func Start(ctx context.Context, cfg Config) (*VM, error) {
+	cfg = cfg.withDefaults()
+	a, err := findAssets()
+	if err != nil {
+		return nil, err
+	}
+	vm := &VM{cfg: cfg, accel: a.accel, dir: cfg.Dir, console: &console{}}
+	if vm.dir == "" {
+		if vm.dir, err = os.MkdirTemp("", "guestd-vm-"); err != nil {
+			return nil, err
+		}
+		vm.ownDir = true
+	}
+	if err := vm.boot(ctx, a); err != nil {
+		vm.Kill()
+		return nil, fmt.Errorf("start microVM: %w", err)
+	}
+	return vm, nil
+}
+
+// boot starts the processes and waits for the guest. On error the caller
+// kills what was started.
+func (vm *VM) boot(ctx context.Context, a assets) error {
+	initramfs := filepath.Join(vm.dir, "initramfs")
+	if err := buildInitramfs(initramfs, vm.cfg, a); err != nil {
+		return fmt.Errorf("build initramfs: %w", err)
+	}
+	var err error
+	if vm.console.file, err = os.Create(filepath.Join(vm.dir, "console.log")); err != nil {
+		return err
+	}
+	// Any number that no other guest of this host has: 0 to 2 are taken.
+	vm.cid = 3 + rand.Uint32N(1<<30)
+	socket := ""
+	if a.accel == TCG {
+		if socket, err = vm.startDevice(ctx, a.vsock); err != nil {
+			return err
+		}
+	}
+	args := qemuArgs(vm.cfg, a, initramfs, socket, vm.cid)
+	vm.cfg.Log.Info("starting QEMU", "how", a.accel.String(), "args", args)
+	if vm.qemu, err = startProcess(vm.console, a.qemu, args...); err != nil {
+		return err
+	}
+	if err := vm.waitReady(ctx); err != nil {
+		return fmt.Errorf("%w\nconsole:\n%s", err, vm.console.tail(30))
+	}
+	return nil
+}
+
+// startDevice starts the vsock device and returns the path of the socket on
+// which it serves QEMU.
+func (vm *VM) startDevice(ctx context.Context, program string) (socket string, err error) {
+	vm.hybrid = filepath.Join(vm.dir, "vm.sock")
+	socket = filepath.Join(vm.dir, "vhost.sock")
+	spec := fmt.Sprintf("guest-cid=%d,uds-path=%s,socket=%s", vm.cid, vm.hybrid, socket)
+	if vm.device, err = startProcess(vm.console, program, "--vm", spec); err != nil {
+		return "", err
+	}
+	return socket, poll(ctx, func(context.Context) (bool, error) {
+		select {
+		case <-vm.device.done:
+			return false, fmt.Errorf("vhost-device-vsock ended: %v\n%s", vm.device.err, vm.console.tail(5))
+		default:
+		}
+		_, err := os.Lstat(socket)
+		return err == nil, nil
+	})
+}
+
+// Addr returns the address of a vsock port of the guest, in the form that the
+// package vsock dials.
+func (vm *VM) Addr(port uint32) string {
+	if vm.hybrid == "" {
+		return fmt.Sprintf("vsock:%d:%d", vm.cid, port)
+	}
+	return fmt.Sprintf("hybrid:%s:%d", vm.hybrid, port)
+}
+
+// CID returns the guest's context id.
+func (vm *VM) CID() uint32 { return vm.cid }
+
+// GuestDialPath returns the path of the unix socket on which a host program
+// has to listen for the guest's connections to CID 2 and the port. It is ""
+// with the kernel's vhost-vsock, where one listens on AF_VSOCK instead.
+func (vm *VM) GuestDialPath(port uint32) string {
+	if vm.hybrid == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s_%d", vm.hybrid, port)
+}
+
+// Console returns the newest output of the guest's serial line, at least the
+// last MiB of it, with LF for line ends. It stays readable after the end.
+func (vm *VM) Console() string { return vm.console.String() }
+
+// AccelDescription says for people how the guest runs.
+func (vm *VM) AccelDescription() string { return vm.accel.String() }
+
+// Pid returns QEMU's process id, for measurements.
+func (vm *VM) Pid() int { return vm.qemu.cmd.Process.Pid }
+
+// Done is closed when the guest has ended.
+func (vm *VM) Done() <-chan struct{} { return vm.qemu.done }
+
+// Wait waits for the guest to end by itself, by power-off or reboot, and
+// removes what it leaves on this machine. The error is ctx's, or QEMU's if it
+// ended badly.
+func (vm *VM) Wait(ctx context.Context) error {
+	select {
+	case <-vm.qemu.done:
+		vm.release()
+		return vm.qemu.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Stop ends the guest as if its plug were pulled, but lets QEMU exit in order;
+// ctx shortens the wait for that. For an orderly end of the guest ask the agent
+// in it, then Wait. It returns nil, also for a guest that has ended.
+func (vm *VM) Stop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, stopGrace)
+	defer cancel()
+	if vm.qemu != nil {
+		vm.qemu.signal(syscall.SIGTERM)
+		select {
+		case <-vm.qemu.done:
+		case <-ctx.Done():
+		}
+	}
+	vm.Kill()
+	return nil
+}
+
+// Kill ends the guest at once. It may be called any number of times.
+func (vm *VM) Kill() {
+	if vm.qemu != nil {
+		vm.qemu.kill()
+	}
+	vm.release()
+}
+
+// release removes what a guest that has ended leaves.
+func (vm *VM) release() {
+	vm.cleanup.Do(func() {
+		if vm.device != nil {
+			vm.device.kill()
+		}
+		vm.console.close()
+		for _, name := range []string{"vm.sock", "vhost.sock", "initramfs"} {
+			os.Remove(filepath.Join(vm.dir, name))
+		}
+		if vm.ownDir {
+			os.RemoveAll(vm.dir)
+		}
+	})
+}
