@@ -1,0 +1,68 @@
+package vsock
+
+import (
+	"errors"
+	"fmt"
+	"net"
+
+	mdvsock "github.com/mdlayher/vsock"
+)
+
+// CloseWrite ends the sending direction of c and keeps the receiving one, if
+// c's transport can. It returns an error that wraps [errors.ErrUnsupported]
+// for a hybrid connection, where the end of the host's stream would cut off
+// the guest's answer, and for a connection without such a method.
+//
+// Success means that the end was sent, not that it arrives: a guest's does not
+// get through Firecracker or vhost-device-vsock.
+func CloseWrite(c net.Conn) error {
+	if h, ok := c.(interface{ CloseWrite() error }); ok {
+		return h.CloseWrite()
+	}
+	return fmt.Errorf("half-close of %T: %w", c, errors.ErrUnsupported)
+}
+
+// unixConn is a connection over a unix socket with our addresses. It embeds
+// the concrete type, so that splice, sendfile and SyscallConn stay reachable.
+type unixConn struct {
+	*net.UnixConn
+	local, remote Addr
+}
+
+func (c *unixConn) LocalAddr() net.Addr  { return c.local }
+func (c *unixConn) RemoteAddr() net.Addr { return c.remote }
+
+// hybridConn is the host's end of a connection through a VMM's multiplexer.
+type hybridConn struct {
+	unixConn
+}
+
+// CloseWrite refuses: the multiplexer takes the end of one direction for the
+// end of both, and what the guest still says is lost without an error.
+func (c *hybridConn) CloseWrite() error {
+	return &net.OpError{Op: "close", Addr: c.remote, Err: fmt.Errorf("half-close of a hybrid connection: %w", errors.ErrUnsupported)}
+}
+
+// vmConn is an AF_VSOCK connection with our addresses.
+type vmConn struct {
+	*mdvsock.Conn
+	local, remote Addr
+}
+
+func newVMConn(c *mdvsock.Conn) *vmConn {
+	return &vmConn{Conn: c, local: fromLibrary(c.LocalAddr()), remote: fromLibrary(c.RemoteAddr())}
+}
+
+func (c *vmConn) LocalAddr() net.Addr  { return c.local }
+func (c *vmConn) RemoteAddr() net.Addr { return c.remote }
+
+// fromLibrary turns an address of the AF_VSOCK library into ours. The library
+// has handed out nil addresses: that gives an Addr without a number rather
+// than a nil interface.
+func fromLibrary(a net.Addr) Addr {
+	vm, ok := a.(*mdvsock.Addr)
+	if !ok || vm == nil {
+		return Addr{Transport: VM, CID: CIDAny}
+	}
+	return Addr{Transport: VM, CID: vm.ContextID, Port: vm.Port}
+}
