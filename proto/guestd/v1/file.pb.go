@@ -2053,8 +2053,9 @@ type WriteStart struct {
 	Mode WriteMode `protobuf:"varint,4,opt,name=mode,proto3,enum=guestd.v1.WriteMode" json:"mode,omitempty"`
 	// Permission bits. Default: those of the target; 0644 for a new file.
 	Permissions *uint32 `protobuf:"varint,5,opt,name=permissions,proto3,oneof" json:"permissions,omitempty"`
-	// Owner and group, as Chown. Default: those of the target; for a new file,
-	// the user's. Changing it needs the rights to.
+	// Owner and group, as chown(1) takes them: USER, USER:GROUP or :GROUP, by
+	// name or number. What is not named is the target's; for a new file, the
+	// user's. Changing it needs the rights to.
 	Owner string `protobuf:"bytes,6,opt,name=owner,proto3" json:"owner,omitempty"`
 	// Time of last change. Default: now.
 	ModifyTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=modify_time,json=modifyTime,proto3" json:"modify_time,omitempty"`
@@ -5393,7 +5394,8 @@ func (x *ReadFileRequest) GetLength() uint32 {
 
 type ReadFileResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The bytes; fewer than asked for only at the end of the file.
+	// The bytes; fewer than asked for only at the end of the file, or, of a FIFO
+	// or device, where no more are there yet.
 	Data []byte `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
 	// The end of the file was reached.
 	Eof           bool `protobuf:"varint,2,opt,name=eof,proto3" json:"eof,omitempty"`

@@ -81,9 +81,9 @@ type FileServiceClient interface {
 	// ReadDir lists a directory, one page a call, in the directory's own order.
 	// An entry that is there all the time is listed exactly once.
 	ReadDir(ctx context.Context, in *ReadDirRequest, opts ...grpc.CallOption) (*ReadDirResponse, error)
-	// Walk lists a tree, directories before what is in them, in the
-	// directories' own order, never through a symbolic link. What cannot be read
-	// is reported among the entries and does not end the walk.
+	// Walk lists what is below a directory, directories before what is in them,
+	// in the directories' own order, never through a symbolic link. What cannot
+	// be read is reported beside the entries and does not end the walk.
 	Walk(ctx context.Context, in *WalkRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WalkResponse], error)
 	// Glob lists the paths that match a pattern, in lexical order within a
 	// directory. No match is an empty stream. Errors: INVALID_REQUEST for a
@@ -588,9 +588,9 @@ type FileServiceServer interface {
 	// ReadDir lists a directory, one page a call, in the directory's own order.
 	// An entry that is there all the time is listed exactly once.
 	ReadDir(context.Context, *ReadDirRequest) (*ReadDirResponse, error)
-	// Walk lists a tree, directories before what is in them, in the
-	// directories' own order, never through a symbolic link. What cannot be read
-	// is reported among the entries and does not end the walk.
+	// Walk lists what is below a directory, directories before what is in them,
+	// in the directories' own order, never through a symbolic link. What cannot
+	// be read is reported beside the entries and does not end the walk.
 	Walk(*WalkRequest, grpc.ServerStreamingServer[WalkResponse]) error
 	// Glob lists the paths that match a pattern, in lexical order within a
 	// directory. No match is an empty stream. Errors: INVALID_REQUEST for a
