@@ -210,15 +210,15 @@ func TestConnectMustComeInOnePiece(t *testing.T) {
 	m := muxtest.Start(t, muxtest.Config{})
 	m.Listen(7)
 	c := dialPath(t, m.Path())
-	mustWrite(t, c, "CONN")
+	mustWrite(t, c, "CONNECT ")
 	mustEnd(t, c)
 
 	m = muxtest.Start(t, muxtest.Config{PatientConnect: true})
 	m.Listen(7)
 	c = dialPath(t, m.Path())
-	mustWrite(t, c, "CONN")
+	mustWrite(t, c, "CONNECT ")
 	mustTimeOut(t, c)
-	mustWrite(t, c, "ECT 7\n")
+	mustWrite(t, c, "7\n")
 	mustRead(t, c, "OK 1073741824\n")
 }
 
