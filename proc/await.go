@@ -1,0 +1,212 @@
+//go:build linux
+
+package proc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// A Condition is something that a caller of [Table.WaitFor] waits for:
+// [ExitCondition], [PortCondition], [OutputCondition], [FileCondition] or
+// [HTTPCondition].
+type Condition interface {
+	// check finds what is wrong with the condition itself.
+	check() error
+	// await returns when the condition is true: ErrNever when it cannot
+	// become true any more, or ctx's error.
+	await(ctx context.Context) (Match, error)
+}
+
+// ExitCondition comes true when the process's exit is reported.
+type ExitCondition struct{ Process *Process }
+
+// PortCondition comes true when something listens on the port, on any address
+// of the agent's network namespace.
+type PortCondition struct {
+	Network string   // "tcp" or "udp", both with IPv6; empty is "tcp"
+	Port    uint16   // not 0
+	Process *Process // only its tree counts; nil is whoever it is
+}
+
+// OutputCondition comes true when Pattern matches in the stream's bytes from
+// offset From on (or FromStart, FromNow), across the borders of chunks and
+// lines. It comes true with the first byte that completes a match. The process
+// waits for the search as for a lossless subscriber. It can never come true
+// when the output has ended.
+type OutputCondition struct {
+	Process *Process
+	Stream  Stream
+	From    int64
+	Pattern *regexp.Regexp // bytes that are not UTF-8 match as U+FFFD
+}
+
+// FileCondition comes true when the path exists; symbolic links are followed.
+// It must be absolute. The agent looks with its own rights.
+type FileCondition struct{ Path string }
+
+// HTTPCondition comes true when a GET of URL gives a status of MinStatus to
+// MaxStatus; with both 0, of 200 to 399. Redirects are not followed and no
+// proxy is used. Each try takes at most 5 seconds.
+type HTTPCondition struct {
+	URL       string // http://…, within the sandbox
+	MinStatus int
+	MaxStatus int
+}
+
+// Match says which condition came true, and how.
+type Match struct {
+	Index  int    // in the conditions given to WaitFor
+	Exit   *Exit  // of an ExitCondition
+	Offset uint64 // of an OutputCondition: after the byte that completed it
+	Status int    // of an HTTPCondition
+}
+
+// WaitFor waits until the first of the conditions is true. The error is ctx's
+// if it ends first, ErrNever if none of them can come true any more, or a
+// *SpecError for a condition that makes no sense.
+func (t *Table) WaitFor(ctx context.Context, conds []Condition) (Match, error) {
+	if len(conds) == 0 {
+		return Match{}, &SpecError{"conditions", "are empty"}
+	}
+	for i, c := range conds {
+		if err := c.check(); err != nil {
+			return Match{}, fmt.Errorf("condition %d: %w", i, err)
+		}
+	}
+	type result struct {
+		m   Match
+		err error
+	}
+	wctx, cancel := context.WithCancel(ctx)
+	results := make(chan result)
+	for i, c := range conds {
+		go func() {
+			m, err := c.await(wctx)
+			m.Index = i
+			results <- result{m, err}
+		}()
+	}
+	var won *Match
+	never := ErrNever
+	for range conds {
+		r := <-results
+		switch {
+		case r.err == nil && won == nil:
+			won = &r.m
+			cancel()
+		case r.err != nil && !errors.Is(r.err, ErrNever) && ctx.Err() == nil && won == nil:
+			never = errors.Join(never, r.err)
+		}
+	}
+	cancel()
+	switch {
+	case won != nil:
+		return *won, nil
+	case ctx.Err() != nil:
+		return Match{}, ctx.Err()
+	}
+	return Match{}, never
+}
+
+func (c ExitCondition) check() error { return checkProcess(c.Process) }
+
+func checkProcess(p *Process) error {
+	if p == nil {
+		return &SpecError{"process", "is missing"}
+	}
+	return nil
+}
+
+func (c ExitCondition) await(ctx context.Context) (Match, error) {
+	e, err := c.Process.Wait(ctx)
+	return Match{Exit: &e}, err
+}
+
+// The pace of looking for what the kernel has no event for. It costs nothing
+// unless somebody waits.
+const (
+	pollFirst = 2 * time.Millisecond
+	pollMost  = 100 * time.Millisecond
+)
+
+// poll calls look, ever more slowly, until it says true.
+func poll(ctx context.Context, look func() bool) error {
+	pause := pollFirst
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-timer.C:
+		}
+		if look() {
+			return nil
+		}
+		timer.Reset(pause)
+		pause = min(2*pause, pollMost)
+	}
+}
+
+func (c FileCondition) check() error {
+	if !strings.HasPrefix(c.Path, "/") || strings.IndexByte(c.Path, 0) >= 0 {
+		return &SpecError{"path", "is not absolute, or has a NUL byte"}
+	}
+	return nil
+}
+
+func (c FileCondition) await(ctx context.Context) (Match, error) {
+	return Match{}, poll(ctx, func() bool {
+		_, err := os.Stat(c.Path)
+		return err == nil || errors.Is(err, fs.ErrPermission)
+	})
+}
+
+// httpPatience bounds one try of an HTTPCondition.
+const httpPatience = 5 * time.Second
+
+func (c HTTPCondition) check() error {
+	u, err := url.Parse(c.URL)
+	if err != nil || u.Scheme != "http" || u.Host == "" {
+		return &SpecError{"url", "is not http://HOST…"}
+	}
+	if c.MinStatus > c.MaxStatus {
+		return &SpecError{"status", "has a minimum above the maximum"}
+	}
+	return nil
+}
+
+func (c HTTPCondition) await(ctx context.Context) (m Match, err error) {
+	low, high := c.MinStatus, c.MaxStatus
+	if low == 0 && high == 0 {
+		low, high = 200, 399
+	}
+	client := &http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true},
+		Timeout:       httpPatience,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	err = poll(ctx, func() bool {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.URL, nil)
+		if err != nil {
+			return false
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return false
+		}
+		_ = resp.Body.Close()
+		m.Status = resp.StatusCode
+		return low <= m.Status && m.Status <= high
+	})
+	return m, err
+}

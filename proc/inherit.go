@@ -1,0 +1,79 @@
+//go:build linux
+
+package proc
+
+import (
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// defaultUmask is what processes begin with.
+const defaultUmask = 0o022
+
+// inheritance is what the agent has and its processes must not have.
+type inheritance struct {
+	// These are put right from outside, just after the exec: a shim would
+	// cost every process more than the exec itself. What the process forks
+	// within those microseconds keeps the agent's.
+	oomScoreAdj int
+	nice        int
+
+	// These only the process itself can put right, so that every process
+	// goes through the shim. An agent that is started properly has neither.
+	signals bool // ignored or blocked signals
+	umask   bool // another than 022
+
+	// noSetgroups: a user namespace of an ordinary user (user_namespaces(7)).
+	noSetgroups bool
+}
+
+// needShim reports whether every process must go through the shim.
+func (i inheritance) needShim() bool { return i.signals || i.umask }
+
+// readInheritance looks at the agent itself.
+func readInheritance(log *slog.Logger, shim bool) inheritance {
+	var i inheritance
+	if f := readFields("/proc/self/oom_score_adj"); len(f) == 1 {
+		i.oomScoreAdj, _ = strconv.Atoi(f[0])
+	}
+	// The system call, unlike getpriority(3), returns 20 minus the value.
+	if prio, err := unix.Getpriority(unix.PRIO_PROCESS, 0); err == nil {
+		i.nice = 20 - prio
+	}
+	if f := readFields("/proc/self/setgroups"); len(f) == 1 {
+		i.noSetgroups = f[0] == "deny"
+	}
+	status, _ := os.ReadFile("/proc/self/status")
+	for line := range strings.Lines(string(status)) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		value = strings.TrimSpace(value)
+		switch key {
+		case "SigIgn", "SigBlk":
+			mask, err := strconv.ParseUint(value, 16, 64)
+			i.signals = i.signals || err == nil && mask != 0
+		case "Umask":
+			umask, err := strconv.ParseUint(value, 8, 32)
+			i.umask = err == nil && umask != defaultUmask
+		}
+	}
+	if i.needShim() && !shim {
+		log.Warn("processes inherit the agent's ignored or blocked signals, or its umask",
+			"signals", i.signals, "umask", i.umask)
+		i.signals, i.umask = false, false
+	}
+	return i
+}
+
+// settle gives a new process the neutral values of what it inherited.
+func (i inheritance) settle(pid int) {
+	if i.oomScoreAdj != 0 {
+		_ = os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte("0"), 0)
+	}
+	if i.nice != 0 {
+		_ = unix.Setpriority(unix.PRIO_PROCESS, pid, 0)
+	}
+}

@@ -1,0 +1,112 @@
+//go:build linux
+
+package proc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+)
+
+// Write writes b to the process's standard input or terminal and blocks while
+// the pipe is full. It returns how much was written, which is less than len(b)
+// only with an error: EPIPE where nobody reads any more, ErrStdinClosed,
+// ErrNoStdin, or ctx's error. Concurrent calls do not mix their bytes.
+func (p *Process) Write(ctx context.Context, b []byte) (int, error) {
+	f := p.input()
+	if f == nil {
+		return 0, fmt.Errorf("write to process %s: %w", p.id, ErrNoStdin)
+	}
+	select {
+	case p.inLock <- struct{}{}:
+		defer func() { <-p.inLock }()
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	if p.stdinClosed() {
+		return 0, fmt.Errorf("write to process %s: %w", p.id, ErrStdinClosed)
+	}
+	n, err := writeContext(ctx, f, b)
+	switch {
+	case err == nil:
+		return n, nil
+	case errors.Is(err, os.ErrClosed):
+		err = ErrStdinClosed
+	case ctx.Err() != nil && errors.Is(err, os.ErrDeadlineExceeded):
+		return n, ctx.Err()
+	}
+	return n, fmt.Errorf("write to process %s: %w", p.id, errnoOf(err))
+}
+
+// writeContext writes until ctx ends, which shows as ErrDeadlineExceeded.
+func writeContext(ctx context.Context, f *os.File, b []byte) (int, error) {
+	if ctx.Done() == nil {
+		return f.Write(b)
+	}
+	fired := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(fired)
+		_ = f.SetWriteDeadline(time.Unix(1, 0))
+	})
+	n, err := f.Write(b)
+	if !stop() {
+		<-fired
+		_ = f.SetWriteDeadline(time.Time{})
+	}
+	return n, err
+}
+
+// CloseStdin ends the standard input: the process reads EOF when it has read
+// what was written. A write that is blocked is given up. On a terminal, which
+// cannot be closed for one direction, the terminal's end-of-file character is
+// typed, unless its reader has switched line editing off. Closing twice is
+// ErrStdinClosed.
+func (p *Process) CloseStdin() error {
+	if p.input() == nil {
+		return fmt.Errorf("close stdin of process %s: %w", p.id, ErrNoStdin)
+	}
+	p.inMu.Lock()
+	was := p.inClosed
+	p.inClosed = true
+	p.inMu.Unlock()
+	if was {
+		return fmt.Errorf("close stdin of process %s: %w", p.id, ErrStdinClosed)
+	}
+	if p.io.tty == nil {
+		return p.io.stdin.Close()
+	}
+	var eof [1]byte
+	found := false
+	_ = control(p.io.tty, func(fd int) error {
+		eof[0], found = eofChar(fd)
+		return nil
+	})
+	if !found {
+		return nil
+	}
+	_, err := p.io.tty.Write(eof[:])
+	return doneIfClosed(err)
+}
+
+func (p *Process) input() *os.File {
+	if p.io.tty != nil {
+		return p.io.tty
+	}
+	return p.io.stdin
+}
+
+func (p *Process) stdinClosed() bool {
+	p.inMu.Lock()
+	defer p.inMu.Unlock()
+	return p.inClosed
+}
+
+// doneIfClosed: the agent's ends are closed when the process is finished.
+func doneIfClosed(err error) error {
+	if errors.Is(err, os.ErrClosed) {
+		return ErrProcessDone
+	}
+	return err
+}
