@@ -49,7 +49,7 @@ func snapshot(t *testing.T, root string) string {
 		case unix.S_IFCHR, unix.S_IFBLK:
 			line += fmt.Sprintf(" rdev %d", i.rdev)
 		}
-		if i.nlink > 1 && i.typ() != unix.S_IFDIR {
+		if i.linked && i.typ() != unix.S_IFDIR {
 			id := fileID{i.dev, i.ino}
 			if other, ok := first[id]; ok {
 				line += fmt.Sprintf(" same as %q", other)

@@ -266,6 +266,10 @@ func cString(f []byte) string {
 // parseTime parses a pax time, a decimal fraction of seconds. Digits beyond
 // nanoseconds are cut.
 func parseTime(s string) (time.Time, bool) {
+	if strings.Contains(s, "e") { // Python writes small numbers as floats
+		f, err := strconv.ParseFloat(s, 64)
+		return time.Unix(0, int64(f*1e9)), err == nil && f > -1 && f < 1
+	}
 	whole, frac, _ := strings.Cut(s, ".")
 	negative := strings.HasPrefix(whole, "-")
 	sec, err := strconv.ParseInt(whole, 10, 64)

@@ -2,10 +2,6 @@
 
 package archive
 
-import (
-	"golang.org/x/sys/unix"
-)
-
 // maxOpenDirs bounds the descriptors that a dirStack holds, so that depth is
 // not limited by RLIMIT_NOFILE.
 const maxOpenDirs = 64
@@ -68,7 +64,7 @@ func (s *dirStack) reopen() (int, error) {
 // drop closes fd if level i does not hold it.
 func (s *dirStack) drop(fd, i int) {
 	if i >= 0 && s.levels[i].fd != fd {
-		unix.Close(fd)
+		release(fd)
 	}
 }
 
@@ -78,7 +74,7 @@ func (s *dirStack) push(name string, fd int) {
 	if s.open == maxOpenDirs {
 		for i := range s.levels {
 			if l := &s.levels[i]; l.fd != closed {
-				unix.Close(l.fd)
+				release(l.fd)
 				l.fd = closed
 				s.open--
 				break
@@ -94,7 +90,7 @@ func (s *dirStack) pop() {
 	l := s.levels[len(s.levels)-1]
 	s.levels = s.levels[:len(s.levels)-1]
 	if l.fd != closed {
-		unix.Close(l.fd)
+		release(l.fd)
 		s.open--
 	}
 }
@@ -115,5 +111,5 @@ func (s *dirStack) popTo(elements []string) int {
 // close closes everything, the root included.
 func (s *dirStack) close() {
 	s.popTo(nil)
-	unix.Close(s.root)
+	release(s.root)
 }

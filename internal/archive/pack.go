@@ -31,7 +31,7 @@ func Pack(ctx context.Context, w io.Writer, root string, opts PackOptions) (Summ
 		return Summary{}, err
 	}
 	p := &packer{
-		ctx: ctx, opts: opts, exclude: exclude, out: newSink(w),
+		opts: opts, exclude: exclude, out: newSink(w),
 		links: make(map[fileID]string), dirents: make([]byte, 32<<10),
 	}
 	if opts.UserName != nil {
@@ -40,7 +40,7 @@ func Pack(ctx context.Context, w io.Writer, root string, opts PackOptions) (Summ
 	if opts.GroupName != nil {
 		p.groups = &nameCache{lookup: opts.GroupName, known: make(map[uint32]string)}
 	}
-	err = p.tree(root)
+	err = p.tree(ctx, root)
 	if err == nil {
 		err = p.out.zeros(2 * blockSize) // the end marker
 	}
@@ -50,10 +50,8 @@ func Pack(ctx context.Context, w io.Writer, root string, opts PackOptions) (Summ
 	return p.sum, err
 }
 
-// packer is one Pack. The context is a field because it lives exactly as long
-// as that call.
+// packer is one Pack.
 type packer struct {
-	ctx           context.Context
 	opts          PackOptions
 	exclude       excluder
 	users, groups *nameCache
@@ -91,7 +89,7 @@ func (c *nameCache) name(id uint32) string {
 }
 
 // tree packs root.
-func (p *packer) tree(root string) error {
+func (p *packer) tree(ctx context.Context, root string) error {
 	dir, base := "", root
 	if i := strings.LastIndexByte(root, '/'); i >= 0 {
 		dir, base = root[:i+1], root[i+1:]
@@ -120,7 +118,7 @@ func (p *packer) tree(root string) error {
 		if err := p.dirEntry("./", fd, &st); err != nil {
 			return err
 		}
-		return p.children("./", fd)
+		return p.children(ctx, "./", fd)
 	}
 	st, err := statAt(fd, base)
 	if err != nil {
@@ -128,24 +126,24 @@ func (p *packer) tree(root string) error {
 	}
 	p.rootDev = st.dev
 	p.prefix = base + "/"
-	return p.entry(fd, dirent{name: base, mode: st.typ()}, base)
+	return p.entry(ctx, fd, dirent{name: base, mode: st.typ()}, base)
 }
 
 // entry packs what d names in the directory dir; name is its path in the
 // archive.
-func (p *packer) entry(dir int, d dirent, name string) error {
-	if err := p.ctx.Err(); err != nil {
+func (p *packer) entry(ctx context.Context, dir int, d dirent, name string) error {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
 	switch d.mode {
 	case unix.S_IFREG:
-		done, err := p.file(dir, d.name, name)
+		done, err := p.file(ctx, dir, d.name, name)
 		if done || err != nil {
 			return err
 		}
 		// It is no longer a regular file.
 	case unix.S_IFDIR:
-		done, err := p.directory(dir, d.name, name)
+		done, err := p.directory(ctx, dir, d.name, name)
 		if done || err != nil {
 			return err
 		}
@@ -209,7 +207,7 @@ func (p *packer) header(name string, st *info) header {
 // hardlink writes h as a link to the file's first name if it has been packed
 // under another; else it remembers this one.
 func (p *packer) hardlink(st *info, h *header) (bool, error) {
-	if st.nlink < 2 {
+	if !st.linked {
 		return false, nil
 	}
 	id := fileID{st.dev, st.ino}
@@ -247,9 +245,9 @@ func (p *packer) progress(name string) {
 
 // directory packs a directory and what is in it. It reports false if there is
 // none.
-func (p *packer) directory(dir int, base, name string) (bool, error) {
+func (p *packer) directory(ctx context.Context, dir int, base, name string) (bool, error) {
 	fd, err := openAt(dir, base, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-	if err == unix.ENOTDIR || err == unix.ELOOP {
+	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
 		return false, nil
 	}
 	if err != nil {
@@ -257,27 +255,27 @@ func (p *packer) directory(dir int, base, name string) (bool, error) {
 	}
 	st, err := statFD(fd)
 	if err != nil {
-		unix.Close(fd)
+		release(fd)
 		return true, pathError("stat", p.path(name), err)
 	}
 	if err := p.dirEntry(name+"/", fd, &st); err != nil {
-		unix.Close(fd)
+		release(fd)
 		return true, err
 	}
 	if p.opts.OneFileSystem && st.dev != p.rootDev {
-		unix.Close(fd)
+		release(fd)
 		p.sum.note(name, ReasonOtherFS, nil)
 		return true, nil
 	}
 	p.dirs.push(base, fd)
-	err = p.children(name+"/", fd)
+	err = p.children(ctx, name+"/", fd)
 	p.dirs.pop()
 	return true, err
 }
 
 // closedDir packs a directory that cannot be read, empty, if that is wanted.
 func (p *packer) closedDir(dir int, base, name string, cause error) error {
-	if err := p.unreadable("open", name, cause); err != nil || cause != unix.EACCES {
+	if err := p.unreadable("open", name, cause); err != nil || !errors.Is(cause, unix.EACCES) {
 		return err
 	}
 	st, err := statAt(dir, base)
@@ -299,7 +297,7 @@ func (p *packer) dirEntry(name string, fd int, st *info) error {
 }
 
 // children packs what is in the top directory of the stack, open at fd.
-func (p *packer) children(name string, fd int) error {
+func (p *packer) children(ctx context.Context, name string, fd int) error {
 	entries, err := readDir(fd, p.dirents)
 	if err != nil {
 		return p.unreadable("readdir", name, err)
@@ -329,7 +327,7 @@ func (p *packer) children(name string, fd int) error {
 			p.sum.Excluded++
 			continue
 		}
-		if err := p.entry(dir, d, path); err != nil {
+		if err := p.entry(ctx, dir, d, path); err != nil {
 			return err
 		}
 	}

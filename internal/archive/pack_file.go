@@ -3,6 +3,9 @@
 package archive
 
 import (
+	"context"
+	"errors"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -11,17 +14,17 @@ import (
 const sparseFrom = 64 << 10
 
 // file packs a regular file. It reports false if there is none.
-func (p *packer) file(dir int, base, name string) (bool, error) {
+func (p *packer) file(ctx context.Context, dir int, base, name string) (bool, error) {
 	// Should the name have become a FIFO or a terminal, opening must not block
 	// or take it as the controlling one.
 	fd, err := openAt(dir, base, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
-	if err == unix.ELOOP || err == unix.ENXIO {
+	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) {
 		return false, nil
 	}
 	if err != nil {
 		return true, p.unreadable("open", name, err)
 	}
-	defer unix.Close(fd)
+	defer release(fd)
 	st, err := statFD(fd)
 	if err != nil {
 		return true, pathError("stat", p.path(name), err)
@@ -39,7 +42,7 @@ func (p *packer) file(dir int, base, name string) (bool, error) {
 	}
 	if st.size >= sparseFrom && st.blocks*512 < st.size {
 		if h.sparse = dataExtents(fd, st.size); h.sparse != nil {
-			return true, p.sparseFile(fd, &h)
+			return true, p.sparseFile(ctx, fd, &h)
 		}
 	}
 	if st.size < bufferSize/2 {
@@ -48,7 +51,7 @@ func (p *packer) file(dir int, base, name string) (bool, error) {
 			return true, err
 		}
 	}
-	return true, p.largeFile(fd, &h)
+	return true, p.largeFile(ctx, fd, &h)
 }
 
 // smallFile packs a file that goes into the buffer together with its header. It
@@ -110,12 +113,12 @@ func (p *packer) smallFile(fd int, h *header) (bool, error) {
 
 // largeFile packs a file through the buffer. Its header goes before its data,
 // so the size is settled.
-func (p *packer) largeFile(fd int, h *header) error {
+func (p *packer) largeFile(ctx context.Context, fd int, h *header) error {
 	p.sum.Files++
 	if err := p.emit(h); err != nil {
 		return err
 	}
-	if err := p.copy(fd, h.size, h.name); err != nil {
+	if err := p.copy(ctx, fd, h.size, h.name); err != nil {
 		return err
 	}
 	if st, err := statFD(fd); err == nil && st.size > h.size {
@@ -125,7 +128,7 @@ func (p *packer) largeFile(fd int, h *header) error {
 }
 
 // sparseFile packs the extents of a file with holes.
-func (p *packer) sparseFile(fd int, h *header) error {
+func (p *packer) sparseFile(ctx context.Context, fd int, h *header) error {
 	p.sum.Files++
 	m := appendSparseMap(nil, h.sparse, h.size)
 	h.isSparse, h.realSize, h.size = true, h.size, int64(len(m))
@@ -142,7 +145,7 @@ func (p *packer) sparseFile(fd int, h *header) error {
 		if _, err := unix.Seek(fd, e.off, 0); err != nil {
 			return pathError("seek", p.path(h.name), err)
 		}
-		if err := p.copy(fd, e.len, h.name); err != nil {
+		if err := p.copy(ctx, fd, e.len, h.name); err != nil {
 			return err
 		}
 	}
@@ -151,9 +154,9 @@ func (p *packer) sparseFile(fd int, h *header) error {
 
 // copy moves size bytes from fd's position into the stream. The archive needs
 // exactly that many: what a file that shrank lacks is filled with zeros.
-func (p *packer) copy(fd int, size int64, name string) error {
+func (p *packer) copy(ctx context.Context, fd int, size int64, name string) error {
 	for size > 0 {
-		if err := p.ctx.Err(); err != nil {
+		if err := ctx.Err(); err != nil {
 			return err
 		}
 		room, err := p.out.room()
@@ -184,7 +187,7 @@ func dataExtents(fd int, size int64) []extent {
 	var end int64
 	for end < size {
 		start, err := unix.Seek(fd, end, unix.SEEK_DATA)
-		if err == unix.ENXIO || (err == nil && start >= size) {
+		if errors.Is(err, unix.ENXIO) || (err == nil && start >= size) {
 			break // a hole up to the end
 		}
 		if err != nil {

@@ -3,6 +3,7 @@
 package archive
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 
@@ -18,7 +19,7 @@ func (u *unpacker) place(dir int, base string, h *header, create func(name strin
 	if err == nil {
 		return base, nil
 	}
-	if err != unix.EEXIST {
+	if !errors.Is(err, unix.EEXIST) {
 		return "", u.pathError("create", h.name, err)
 	}
 	if keep, err := u.occupied(dir, base, h); keep || err != nil {
@@ -50,7 +51,7 @@ func (u *unpacker) placeTemp(h *header, create func(name string) error) (string,
 		if err == nil {
 			return name, nil
 		}
-		if err != unix.EEXIST {
+		if !errors.Is(err, unix.EEXIST) {
 			return "", u.pathError("create", h.name, err)
 		}
 	}
@@ -75,5 +76,5 @@ func (u *unpacker) settle(dir int, base, name string, h *header) error {
 // discard removes what could not be completed under name. The error that led
 // here is the one to report.
 func (u *unpacker) discard(dir int, name string) {
-	unix.Unlinkat(dir, name, 0)
+	_ = unix.Unlinkat(dir, name, 0)
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -234,3 +235,8 @@ func (r errReader) Read([]byte) (int, error) { return 0, r.err }
 type errWriter struct{ err error }
 
 func (w errWriter) Write([]byte) (int, error) { return 0, w.err }
+
+// unixMod brings any numbers into the times that tar can say.
+func unixMod(sec, nsec int64) time.Time {
+	return time.Unix(sec%(1<<40), (nsec%1e9+1e9)%1e9)
+}

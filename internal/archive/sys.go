@@ -3,6 +3,7 @@
 package archive
 
 import (
+	"errors"
 	"io/fs"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 type info struct {
 	mode     uint32 // with the type bits
 	uid, gid uint32
-	nlink    uint64
+	linked   bool // has more than one name
 	dev, ino uint64
 	rdev     uint64
 	size     int64
@@ -35,7 +36,7 @@ type dirent struct {
 func openAt(dir int, name string, flags int, perm uint32) (int, error) {
 	for {
 		fd, err := unix.Openat(dir, name, flags|unix.O_CLOEXEC, perm)
-		if err != unix.EINTR {
+		if !errors.Is(err, unix.EINTR) {
 			return fd, err
 		}
 	}
@@ -49,7 +50,7 @@ func openDirAt(dir int, name string) (int, error) {
 // openDir opens a directory; one that may not be read only for traversal.
 func openDir(dir int, name string, flags int) (int, error) {
 	fd, err := openAt(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|flags, 0)
-	if err == unix.EACCES {
+	if errors.Is(err, unix.EACCES) {
 		if fd, terr := openAt(dir, name, traverseFlag|unix.O_DIRECTORY|flags, 0); terr == nil {
 			return fd, nil
 		}
@@ -60,7 +61,7 @@ func openDir(dir int, name string, flags int) (int, error) {
 func statFD(fd int) (info, error) {
 	var st unix.Stat_t
 	for {
-		if err := unix.Fstat(fd, &st); err != unix.EINTR {
+		if err := unix.Fstat(fd, &st); !errors.Is(err, unix.EINTR) {
 			return fileInfo(&st), err
 		}
 	}
@@ -70,7 +71,7 @@ func statFD(fd int) (info, error) {
 func statAt(dir int, name string) (info, error) {
 	var st unix.Stat_t
 	for {
-		if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != unix.EINTR {
+		if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); !errors.Is(err, unix.EINTR) {
 			return fileInfo(&st), err
 		}
 	}
@@ -78,7 +79,7 @@ func statAt(dir int, name string) (info, error) {
 
 func readFD(fd int, b []byte) (int, error) {
 	for {
-		if n, err := unix.Read(fd, b); err != unix.EINTR {
+		if n, err := unix.Read(fd, b); !errors.Is(err, unix.EINTR) {
 			return max(n, 0), err
 		}
 	}
@@ -87,7 +88,7 @@ func readFD(fd int, b []byte) (int, error) {
 func writeFD(fd int, b []byte) error {
 	for len(b) > 0 {
 		n, err := unix.Write(fd, b)
-		if err == unix.EINTR {
+		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil {
@@ -98,9 +99,13 @@ func writeFD(fd int, b []byte) error {
 	return nil
 }
 
+// release closes a descriptor that has not been written to: there is nothing
+// left to be said by an error.
+func release(fd int) { _ = unix.Close(fd) }
+
 // closeFD closes after writing, where NFS and quotas may still report.
 func closeFD(fd int) error {
-	if err := unix.Close(fd); err != unix.EINTR { // EINTR: Linux has closed it all the same
+	if err := unix.Close(fd); !errors.Is(err, unix.EINTR) { // EINTR: Linux has closed it all the same
 		return err
 	}
 	return nil
@@ -111,7 +116,7 @@ func readDir(fd int, buf []byte) ([]dirent, error) {
 	var entries []dirent
 	for {
 		n, err := unix.ReadDirent(fd, buf)
-		if err == unix.EINTR {
+		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil || n <= 0 {
@@ -126,7 +131,7 @@ func readLinkAt(dir int, name string) (string, error) {
 	for size := 256; ; size *= 2 {
 		buf := make([]byte, size)
 		n, err := unix.Readlinkat(dir, name, buf)
-		if err == unix.EINTR {
+		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil {

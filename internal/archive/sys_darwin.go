@@ -12,10 +12,10 @@ const traverseFlag = unix.O_SEARCH
 
 func fileInfo(st *unix.Stat_t) info {
 	return info{
-		mode: uint32(st.Mode), uid: st.Uid, gid: st.Gid, nlink: uint64(st.Nlink),
+		mode: uint32(st.Mode), uid: st.Uid, gid: st.Gid, linked: st.Nlink > 1,
 		dev: uint64(uint32(st.Dev)), ino: st.Ino, rdev: uint64(uint32(st.Rdev)),
 		size: st.Size, blocks: st.Blocks,
-		mtime: time.Unix(st.Mtim.Sec, st.Mtim.Nsec),
+		mtime: time.Unix(st.Mtim.Unix()),
 	}
 }
 

@@ -14,10 +14,10 @@ const traverseFlag = unix.O_PATH
 
 func fileInfo(st *unix.Stat_t) info {
 	return info{
-		mode: st.Mode, uid: st.Uid, gid: st.Gid, nlink: uint64(st.Nlink),
-		dev: uint64(st.Dev), ino: st.Ino, rdev: uint64(st.Rdev),
+		mode: st.Mode, uid: st.Uid, gid: st.Gid, linked: st.Nlink > 1,
+		dev: st.Dev, ino: st.Ino, rdev: st.Rdev,
 		size: st.Size, blocks: st.Blocks,
-		mtime: time.Unix(int64(st.Mtim.Sec), int64(st.Mtim.Nsec)),
+		mtime: time.Unix(st.Mtim.Unix()),
 	}
 }
 
@@ -82,7 +82,7 @@ func makeSpecial(dir int, name string, h *header) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
+	defer release(fd)
 	return unix.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), mode)
 }
 

@@ -40,7 +40,7 @@ import (
 // caller closes r. Unpack closes nothing.
 func Unpack(ctx context.Context, r io.Reader, dest string, opts UnpackOptions) (Summary, error) {
 	u := &unpacker{
-		ctx: ctx, opts: opts, dest: dest,
+		opts: opts, dest: dest,
 		in:    decoder{in: newSource(r)},
 		users: idCache{lookup: opts.LookupUser}, groups: idCache{lookup: opts.LookupGroup},
 	}
@@ -49,17 +49,15 @@ func Unpack(ctx context.Context, r io.Reader, dest string, opts UnpackOptions) (
 	}
 	defer u.dirs.close()
 	defer u.linkDirs.close()
-	err := u.entries()
+	err := u.entries(ctx)
 	if derr := u.finishDirs(); err == nil {
 		err = derr
 	}
 	return u.sum, err
 }
 
-// unpacker is one Unpack. The context is a field because it lives exactly as
-// long as that call.
+// unpacker is one Unpack.
 type unpacker struct {
-	ctx           context.Context
 	opts          UnpackOptions
 	dest          string
 	createdDest   bool
@@ -78,7 +76,7 @@ type unpacker struct {
 // openDest opens dest, or creates it.
 func (u *unpacker) openDest() error {
 	fd, err := openDir(unix.AT_FDCWD, u.dest, 0)
-	if err == unix.ENOENT {
+	if errors.Is(err, unix.ENOENT) {
 		if err := os.MkdirAll(u.dest, 0o777); err != nil {
 			return err
 		}
@@ -90,7 +88,7 @@ func (u *unpacker) openDest() error {
 	}
 	second, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
-		unix.Close(fd)
+		release(fd)
 		return pathError("dup", u.dest, err)
 	}
 	u.dirs.root, u.linkDirs.root = fd, second
@@ -98,14 +96,14 @@ func (u *unpacker) openDest() error {
 }
 
 // entries restores entry after entry.
-func (u *unpacker) entries() error {
+func (u *unpacker) entries(ctx context.Context) error {
 	var h header
 	for {
-		if err := u.ctx.Err(); err != nil {
+		if err := ctx.Err(); err != nil {
 			return err
 		}
 		err := u.in.next(&h)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
@@ -119,7 +117,7 @@ func (u *unpacker) entries() error {
 			return &LimitError{What: "bytes", Max: limit}
 		}
 		u.progress(h.name)
-		if err := u.entry(&h); err != nil {
+		if err := u.entry(ctx, &h); err != nil {
 			return err
 		}
 	}
@@ -132,7 +130,7 @@ func (u *unpacker) progress(name string) {
 }
 
 // entry restores one entry.
-func (u *unpacker) entry(h *header) error {
+func (u *unpacker) entry(ctx context.Context, h *header) error {
 	var err error
 	if u.elements, err = splitName(u.elements[:0], h.name, h.name); err != nil {
 		return err
@@ -151,7 +149,7 @@ func (u *unpacker) entry(h *header) error {
 	base := u.elements[last]
 	switch h.kind {
 	case kindFile:
-		return u.file(dir, base, h)
+		return u.file(ctx, dir, base, h)
 	case kindDir:
 		return u.directory(dir, base, h)
 	case kindSymlink:
@@ -215,7 +213,7 @@ func (u *unpacker) enter(s *dirStack, elements []string, h *header, create bool)
 			return closed, u.pathError("open", strings.Join(elements[:i], "/"), err)
 		}
 		fd, err := openDirAt(dir, elements[i])
-		if err == unix.ENOENT && create {
+		if errors.Is(err, unix.ENOENT) && create {
 			fd, err = u.implicitDir(dir, elements[i])
 		}
 		if err != nil {
@@ -233,13 +231,13 @@ func (u *unpacker) enter(s *dirStack, elements []string, h *header, create bool)
 // implicitDir creates a directory which the archive needs and has not (yet)
 // described, with the process's umask.
 func (u *unpacker) implicitDir(dir int, base string) (int, error) {
-	if err := unix.Mkdirat(dir, base, modePerm); err != nil && err != unix.EEXIST {
+	if err := unix.Mkdirat(dir, base, modePerm); err != nil && !errors.Is(err, unix.EEXIST) {
 		return closed, err
 	}
 	fd, err := openDirAt(dir, base)
 	if o := u.opts.Owner; err == nil && o != nil {
 		if err = unix.Fchown(fd, int(o.UID), int(o.GID)); err != nil {
-			unix.Close(fd)
+			release(fd)
 		}
 	}
 	return fd, err
@@ -249,7 +247,7 @@ func (u *unpacker) implicitDir(dir int, base string) (int, error) {
 // elements is not a directory that can be entered.
 func (u *unpacker) enterError(dir int, elements []string, h *header, err error) error {
 	path := strings.Join(elements, "/")
-	if err == unix.ENOTDIR || err == unix.ELOOP {
+	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
 		if st, serr := statAt(dir, elements[len(elements)-1]); serr == nil && st.typ() == unix.S_IFLNK {
 			return &UnsafeEntryError{Name: h.name, Reason: fmt.Sprintf("%q is a symbolic link", path)}
 		}

@@ -3,6 +3,8 @@
 package archive
 
 import (
+	"context"
+	"errors"
 	"io"
 
 	"golang.org/x/sys/unix"
@@ -22,7 +24,7 @@ type maker struct {
 func (m *maker) forget() { m.known = false }
 
 // file restores a regular file.
-func (u *unpacker) file(dir int, base string, h *header) error {
+func (u *unpacker) file(ctx context.Context, dir int, base string, h *header) error {
 	want := u.owner(h)
 	perm := u.firstMode(h, want)
 	fd := closed
@@ -49,7 +51,7 @@ func (u *unpacker) file(dir int, base string, h *header) error {
 	if name == "" || err != nil {
 		return err
 	}
-	if err := u.fill(fd, dir, name, h, want, body); err != nil {
+	if err := u.fill(ctx, fd, dir, name, h, want, body); err != nil {
 		u.discard(dir, name)
 		return err
 	}
@@ -68,11 +70,11 @@ func (u *unpacker) placeLarge(dir int, base string, h *header, create func(strin
 
 // fill gives the new file fd its content and metadata and closes it. body is
 // the content if it is small, else nil.
-func (u *unpacker) fill(fd, dir int, name string, h *header, want owner, body []byte) error {
+func (u *unpacker) fill(ctx context.Context, fd, dir int, name string, h *header, want owner, body []byte) error {
 	open := true
 	defer func() {
 		if open {
-			unix.Close(fd)
+			release(fd)
 		}
 	}()
 	// The owner first: from here on nobody can open it whom it is not for, and
@@ -89,9 +91,9 @@ func (u *unpacker) fill(fd, dir int, name string, h *header, want owner, body []
 	if body != nil {
 		err = u.writeBody(fd, h, body)
 	} else if h.isSparse {
-		err = u.writeSparse(fd, h)
+		err = u.writeSparse(ctx, fd, h)
 	} else {
-		err = u.writeData(fd, h, h.size)
+		err = u.writeData(ctx, fd, h, h.size)
 	}
 	if err != nil {
 		return err
@@ -123,13 +125,13 @@ func (u *unpacker) writeBody(fd int, h *header, body []byte) error {
 }
 
 // writeData writes the next n bytes of the entry's data at fd's position.
-func (u *unpacker) writeData(fd int, h *header, n int64) error {
+func (u *unpacker) writeData(ctx context.Context, fd int, h *header, n int64) error {
 	for n > 0 {
-		if err := u.ctx.Err(); err != nil {
+		if err := ctx.Err(); err != nil {
 			return err
 		}
 		b, err := u.in.data(n)
-		if err == io.EOF { // the map was checked against the data: a bug, not input
+		if errors.Is(err, io.EOF) { // the map was checked against the data: a bug, not input
 			return io.ErrUnexpectedEOF
 		}
 		if err != nil {
@@ -146,12 +148,12 @@ func (u *unpacker) writeData(fd int, h *header, n int64) error {
 }
 
 // writeSparse writes a file's extents and leaves its holes.
-func (u *unpacker) writeSparse(fd int, h *header) error {
+func (u *unpacker) writeSparse(ctx context.Context, fd int, h *header) error {
 	for _, e := range h.sparse {
 		if _, err := unix.Seek(fd, e.off, 0); err != nil {
 			return u.pathError("seek", h.name, err)
 		}
-		if err := u.writeData(fd, h, e.len); err != nil {
+		if err := u.writeData(ctx, fd, h, e.len); err != nil {
 			return err
 		}
 	}

@@ -164,7 +164,7 @@ type dirMeta struct {
 // directory creates a directory, open to its owner alone for now.
 func (u *unpacker) directory(dir int, base string, h *header) error {
 	err := unix.Mkdirat(dir, base, 0o700)
-	if err == unix.EEXIST {
+	if errors.Is(err, unix.EEXIST) {
 		st, serr := statAt(dir, base)
 		switch {
 		case serr != nil:

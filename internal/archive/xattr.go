@@ -64,7 +64,7 @@ func readXattr(get func([]byte) (int, error)) ([]byte, error) {
 		if err == nil {
 			return buf[:n], nil
 		}
-		if err != unix.ERANGE {
+		if !errors.Is(err, unix.ERANGE) {
 			return nil, err
 		}
 		if n, err = get(nil); err != nil {
