@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-
-	mdvsock "github.com/mdlayher/vsock"
 )
 
 // CloseWrite ends the sending direction of c and keeps the receiving one, if
@@ -41,28 +39,4 @@ type hybridConn struct {
 // end of both, and what the guest still says is lost without an error.
 func (c *hybridConn) CloseWrite() error {
 	return &net.OpError{Op: "close", Addr: c.remote, Err: fmt.Errorf("half-close of a hybrid connection: %w", errors.ErrUnsupported)}
-}
-
-// vmConn is an AF_VSOCK connection with our addresses.
-type vmConn struct {
-	*mdvsock.Conn
-	local, remote Addr
-}
-
-func newVMConn(c *mdvsock.Conn) *vmConn {
-	return &vmConn{Conn: c, local: fromLibrary(c.LocalAddr()), remote: fromLibrary(c.RemoteAddr())}
-}
-
-func (c *vmConn) LocalAddr() net.Addr  { return c.local }
-func (c *vmConn) RemoteAddr() net.Addr { return c.remote }
-
-// fromLibrary turns an address of the AF_VSOCK library into ours. The library
-// has handed out nil addresses: that gives an Addr without a number rather
-// than a nil interface.
-func fromLibrary(a net.Addr) Addr {
-	vm, ok := a.(*mdvsock.Addr)
-	if !ok || vm == nil {
-		return Addr{Transport: VM, CID: CIDAny}
-	}
-	return Addr{Transport: VM, CID: vm.ContextID, Port: vm.Port}
 }

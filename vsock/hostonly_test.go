@@ -209,7 +209,12 @@ func TestMain(m *testing.M) {
 	if path := os.Getenv(dialAsOther); path != "" {
 		os.Exit(runDialer(path))
 	}
-	os.Exit(m.Run())
+	check := watchLeaks()
+	code := m.Run()
+	if code == 0 {
+		code = check()
+	}
+	os.Exit(code)
 }
 
 func runDialer(path string) int {

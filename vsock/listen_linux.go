@@ -77,6 +77,8 @@ func (l *vmListener) Accept() (net.Conn, error) {
 		case err == nil:
 			return newVMConn(c.(*mdvsock.Conn)), nil
 		case errors.Is(err, unix.ECONNABORTED) || errors.Is(err, unix.ECONNRESET):
+		case errors.Is(err, unix.EBADF): // what the library makes of a closed listener
+			return nil, opError("accept", l.addr, net.ErrClosed)
 		default:
 			return nil, opError("accept", l.addr, err)
 		}

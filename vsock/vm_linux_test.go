@@ -1,10 +1,15 @@
 package vsock_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"log/slog"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -66,6 +71,13 @@ func TestVMPeer(t *testing.T) {
 	if r := dialed.RemoteAddr().(vsock.Addr); r.CID != vsock.CIDLocal {
 		t.Errorf("remote %v", r)
 	}
+	_ = dialed.Close()
+	if _, err := dialed.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("read after close: %v", err)
+	}
+	if _, err := accepted.Read(make([]byte, 1)); err != io.EOF { //nolint:errorlint // io.Reader's contract
+		t.Errorf("read after the peer's close: %v", err)
+	}
 	if accepted.LocalAddr() == nil || accepted.RemoteAddr() == nil || dialed.LocalAddr() == nil {
 		t.Error("nil address")
 	}
@@ -93,6 +105,24 @@ func TestVMHostOnly(t *testing.T) {
 	_ = hl.Close()
 	if err := <-ended; !errors.Is(err, net.ErrClosed) || hl.Refused() != 1 {
 		t.Errorf("accept: %v, %d refused", err, hl.Refused())
+	}
+}
+
+// A write to a peer that is gone is an error of its own kind, never io.EOF.
+func TestVMWriteToNobody(t *testing.T) {
+	needVM(t)
+	dialed, accepted, stop, err := connectLoopback(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	_ = accepted.Close()
+	_, _ = io.ReadAll(dialed)
+	for range 3 {
+		var op *net.OpError
+		if _, err := io.WriteString(dialed, "anybody?"); !errors.Is(err, syscall.EPIPE) || !errors.As(err, &op) {
+			t.Errorf("%v, want a broken pipe", err)
+		}
 	}
 }
 
@@ -138,6 +168,58 @@ func TestVMErrors(t *testing.T) {
 	if _, err = l.Accept(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("accept after close: %v", err)
 	}
+}
+
+// modules, as environment, lists the files of the modules that make AF_VSOCK,
+// with colons, in their order, none of which is loaded yet.
+const modules = "GUESTD_TEST_VSOCK_MODULES"
+
+// TestVMAppearsLate runs by itself, in a machine that boots.
+func TestVMAppearsLate(t *testing.T) {
+	files := os.Getenv(modules)
+	if files == "" {
+		t.Skip("needs a machine without AF_VSOCK, and " + modules + " to say how it gets it")
+	}
+	a := vsock.Addr{Transport: vsock.VM, CID: vsock.CIDAny, Port: 1024}
+	_, err := vsock.Listen(testContext(t), a)
+	checkListenError(t, a, err, syscall.EAFNOSUPPORT, "address family not supported")
+	_, err = vsock.Dial(testContext(t), vsock.Addr{Transport: vsock.VM, CID: vsock.CIDHost, Port: 1})
+	if !errors.Is(err, syscall.EAFNOSUPPORT) {
+		t.Errorf("dial: %v", err)
+	}
+
+	waiting, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	loaded := make(chan error, 1)
+	go func() {
+		line, _ := bufio.NewReader(waiting).ReadString('\n')
+		t.Log(line)
+		loaded <- loadModules(strings.Split(files, ":"))
+	}()
+	lc := vsock.ListenConfig{WaitForDevice: true, Logger: slog.New(slog.NewTextHandler(w, nil))}
+	l, err := lc.Listen(testContext(t), a)
+	_ = w.Close()
+	if err := errors.Join(err, <-loaded); err != nil {
+		t.Fatal(err)
+	}
+	_ = l.Close()
+}
+
+func loadModules(files []string) error {
+	for _, name := range files {
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		err = unix.FinitModule(int(f.Fd()), "", 0)
+		_ = f.Close()
+		if err != nil {
+			return fmt.Errorf("load %s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 func TestVMCloseWrite(t *testing.T) {
