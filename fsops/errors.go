@@ -38,6 +38,10 @@ var (
 	// ErrBusy: another writer has the same resume id open.
 	ErrBusy = errors.New("partial file in use by another writer")
 
+	// ErrResume: less has arrived of a partial file than [WriteOptions].ResumeAt
+	// says.
+	ErrResume = errors.New("partial file is shorter than the place to resume at")
+
 	// ErrWatchLimit: the kernel's limit on inotify instances or watches is
 	// reached (/proc/sys/fs/inotify). The text says which.
 	ErrWatchLimit = errors.New("inotify limit reached")
@@ -139,4 +143,11 @@ func retry(fn func() error) error {
 			return err
 		}
 	}
+}
+
+// unwrapErrno returns the errno in err, or 0.
+func unwrapErrno(err error) unix.Errno {
+	var errno unix.Errno
+	errors.As(err, &errno)
+	return errno
 }

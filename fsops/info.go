@@ -99,6 +99,10 @@ func (f *FS) Statfs(ctx context.Context, path string) (*FSInfo, error) {
 	if err != nil {
 		return nil, err
 	}
+	return fsInfo(&st), nil
+}
+
+func fsInfo(st *unix.Statfs_t) *FSInfo {
 	unit := uint64(st.Frsize)
 	if unit == 0 {
 		unit = uint64(st.Bsize)
@@ -115,7 +119,7 @@ func (f *FS) Statfs(ctx context.Context, path string) (*FSInfo, error) {
 		MaxNameSize: int64(st.Namelen),
 		ID:          uint64(uint32(st.Fsid.Val[0])) | uint64(uint32(st.Fsid.Val[1]))<<32,
 		Flags:       uint64(st.Flags),
-	}, nil
+	}
 }
 
 // Names resolves owners' names and remembers them. Make one for each request:

@@ -1,0 +1,145 @@
+//go:build linux
+
+package fsops
+
+import (
+	"context"
+	"io"
+
+	"golang.org/x/sys/unix"
+)
+
+// copyStep bounds one system call of a copy, so that a context is looked at now
+// and then; copyBuffer is the buffer where the kernel cannot copy by itself.
+const (
+	copyStep   = 64 << 20
+	copyBuffer = 256 << 10
+)
+
+// copyData makes the empty file dst a copy of src, whose info is given, and
+// returns how many bytes that are. It shares the blocks where the file system
+// can, else lets the kernel copy what is not a hole.
+func copyData(ctx context.Context, dst, src int, info *FileInfo) (int64, error) {
+	if info.Size == 0 {
+		// Files of /proc say so and are not empty.
+		return copyByHand(ctx, dst, src, 0, -1)
+	}
+	if unix.IoctlFileClone(dst, src) == nil {
+		return info.Size, nil
+	}
+	if info.Blocks*512 >= info.Size {
+		if err := copyRange(ctx, dst, src, 0, info.Size); err != nil {
+			return 0, err
+		}
+		return info.Size, nil
+	}
+	for offset := int64(0); offset < info.Size; {
+		data, hole := nextData(src, offset, info.Size)
+		if data >= info.Size {
+			break
+		}
+		if err := copyRange(ctx, dst, src, data, hole); err != nil {
+			return 0, err
+		}
+		offset = hole
+	}
+	// A hole at the end leaves no trace of its own.
+	return info.Size, retry(func() error { return unix.Ftruncate(dst, info.Size) })
+}
+
+// nextData finds the next bytes at or behind offset that are not a hole. Where
+// the file system cannot tell, that is everything.
+func nextData(fd int, offset, size int64) (data, hole int64) {
+	data, err := unix.Seek(fd, offset, unix.SEEK_DATA)
+	if err == unix.ENXIO {
+		return size, size
+	}
+	if err != nil {
+		return offset, size
+	}
+	hole, err = unix.Seek(fd, data, unix.SEEK_HOLE)
+	if err != nil || hole <= data {
+		return data, size
+	}
+	return data, min(hole, size)
+}
+
+// copyRange copies the bytes from begin to end; a source that has become shorter
+// ends it early.
+func copyRange(ctx context.Context, dst, src int, begin, end int64) error {
+	in, out := begin, begin
+	for in < end {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		var n int
+		err := retry(func() (err error) {
+			n, err = unix.CopyFileRange(src, &in, dst, &out, int(min(end-in, copyStep)), 0)
+			return err
+		})
+		switch err {
+		case nil:
+			if n == 0 {
+				// The end, or a file system that says so for want of better.
+				_, err := copyByHand(ctx, dst, src, in, end-in)
+				return err
+			}
+		case unix.ENOSPC, unix.EDQUOT, unix.EFBIG, unix.EIO:
+			return err
+		default:
+			// Other file systems, old kernels: many errnos mean "not like this".
+			_, err := copyByHand(ctx, dst, src, in, end-in)
+			return err
+		}
+	}
+	return nil
+}
+
+// copyByHand copies up to size bytes from offset on, all with a negative size.
+func copyByHand(ctx context.Context, dst, src int, offset, size int64) (int64, error) {
+	if _, err := unix.Seek(src, offset, io.SeekStart); err != nil {
+		return 0, err
+	}
+	if _, err := unix.Seek(dst, offset, io.SeekStart); err != nil {
+		return 0, err
+	}
+	buf := make([]byte, copyBuffer)
+	copied := int64(0)
+	for size < 0 || copied < size {
+		if err := ctx.Err(); err != nil {
+			return copied, err
+		}
+		want := buf
+		if size >= 0 {
+			want = buf[:min(int64(len(buf)), size-copied)]
+		}
+		var n int
+		err := retry(func() (err error) {
+			n, err = unix.Read(src, want)
+			return err
+		})
+		if err != nil || n == 0 {
+			return copied, err
+		}
+		if err := writeFull(dst, want[:n]); err != nil {
+			return copied, err
+		}
+		copied += int64(n)
+	}
+	return copied, nil
+}
+
+func writeFull(fd int, p []byte) error {
+	for len(p) > 0 {
+		var n int
+		err := retry(func() (err error) {
+			n, err = unix.Write(fd, p)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		p = p[n:]
+	}
+	return nil
+}

@@ -1,0 +1,210 @@
+//go:build linux
+
+package fsops
+
+import (
+	"context"
+	"errors"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// defaultFilePerm is the mode of a new file when none is given.
+const defaultFilePerm = 0o644
+
+// openTries bounds how often an open is begun again because the file was made
+// or removed between two system calls.
+const openTries = 8
+
+// openFile opens a file of the user's for reading or writing, never a directory,
+// and never blocks: what stands behind the name is looked at before it is
+// opened, since opening a device may have effects, and again afterwards, since
+// it may have changed. A file made by it has exactly the mode perm.
+//
+// O_NONBLOCK is always set. It means nothing to a regular file, and makes the
+// open of a FIFO return and its reads wait in Go's poller.
+func (f *FS) openFile(abs string, flags int, perm uint32, special bool) (fd int, info *FileInfo, err error) {
+	flags |= unix.O_NONBLOCK
+	noFollow := 0
+	if flags&unix.O_NOFOLLOW != 0 {
+		noFollow = unix.AT_SYMLINK_NOFOLLOW
+	}
+	for range openTries {
+		var before FileInfo
+		err = statInto(&before, unix.AT_FDCWD, abs, noFollow)
+		switch {
+		case err == nil && flags&unix.O_CREAT != 0 && flags&unix.O_EXCL != 0:
+			return -1, nil, unix.EEXIST
+		case err == nil:
+			if err = usable(&before, special); err != nil {
+				return -1, nil, err
+			}
+			fd, err = f.openPath(abs, flags&^(unix.O_CREAT|unix.O_EXCL), 0)
+		case err == unix.ENOENT && flags&unix.O_CREAT != 0:
+			fd, err = f.createFile(abs, flags, perm)
+		}
+		if err == unix.ENOENT && flags&unix.O_CREAT != 0 || err == unix.EEXIST && flags&unix.O_EXCL == 0 {
+			continue
+		}
+		break
+	}
+	if err != nil {
+		return -1, nil, err
+	}
+	info, err = statFD(fd)
+	if err == nil {
+		err = usable(info, special)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, nil, err
+	}
+	_, info.Name = splitLast(abs)
+	return fd, info, nil
+}
+
+// createFile makes a file that was not there a moment ago.
+func (f *FS) createFile(abs string, flags int, perm uint32) (int, error) {
+	fd, err := createExcl(func(flags int, perm uint32) (int, error) {
+		return f.openPath(abs, flags, perm)
+	}, flags, perm)
+	if err != unix.EEXIST || flags&unix.O_EXCL != 0 {
+		return fd, err
+	}
+	// Somebody was faster, or it is a symbolic link to where nothing is yet:
+	// O_EXCL refuses those, and without it the kernel makes the file there. Its
+	// mode then has the umask taken off, as it may be somebody else's file.
+	return f.openPath(abs, flags, perm&permMask)
+}
+
+// usable says why a file may not be opened.
+func usable(info *FileInfo, special bool) error {
+	switch {
+	case info.IsDir():
+		return unix.EISDIR
+	case info.IsSymlink():
+		return unix.ELOOP // as open(2) has it with O_NOFOLLOW
+	case info.IsSpecial() && !special:
+		return ErrSpecial
+	}
+	return nil
+}
+
+// waitable is an open file whose reads and writes may have to wait for a peer
+// (FIFO, terminal, /proc/kmsg), and then end with the caller's context.
+type waitable struct {
+	file     *os.File
+	pollable bool // it has deadlines; a regular file has none and never waits
+	fifo     bool
+
+	// The deadlines belong to whoever holds the token.
+	reading, writing chan struct{}
+	hadWriter        bool // a FIFO that once had data or a writer; under reading
+}
+
+// newWaitable takes over fd, which is non-blocking.
+func newWaitable(fd int, name string, info *FileInfo) *waitable {
+	w := &waitable{file: os.NewFile(uintptr(fd), name)}
+	w.fifo = info.Mode&unix.S_IFMT == unix.S_IFIFO
+	if w.pollable = w.file.SetDeadline(time.Time{}) == nil; w.pollable {
+		w.reading, w.writing = make(chan struct{}, 1), make(chan struct{}, 1)
+	}
+	return w
+}
+
+// read calls fn, which reads from the file, so that it ends with ctx.
+func (w *waitable) read(ctx context.Context, fn func() (int, error)) (int, error) {
+	if !w.pollable {
+		return fn()
+	}
+	return w.bounded(ctx, w.reading, w.file.SetReadDeadline, func() (int, error) {
+		if err := w.awaitWriter(); err != nil {
+			return 0, err
+		}
+		return fn()
+	})
+}
+
+// write is read for writing.
+func (w *waitable) write(ctx context.Context, fn func() (int, error)) (int, error) {
+	if !w.pollable {
+		return fn()
+	}
+	return w.bounded(ctx, w.writing, w.file.SetWriteDeadline, fn)
+}
+
+func (w *waitable) bounded(ctx context.Context, token chan struct{}, setDeadline func(time.Time) error, fn func() (int, error)) (int, error) {
+	select {
+	case token <- struct{}{}:
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	defer func() { <-token }()
+	if err := setDeadline(time.Time{}); err != nil {
+		return 0, err
+	}
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		_ = setDeadline(time.Unix(1, 0)) // fails only on a closed file, whose reads end anyway
+	})
+	n, err := fn()
+	if !stop() {
+		<-ended // or it would hit the next one's deadline
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			err = ctx.Err()
+		}
+	}
+	return n, err
+}
+
+// awaitWriter waits until a FIFO has had a writer. Before the first one a
+// non-blocking read says end of file; poll(2) tells the difference, as it
+// reports nothing until then.
+func (w *waitable) awaitWriter() error {
+	if !w.fifo || w.hadWriter {
+		return nil
+	}
+	raw, err := w.file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	err = raw.Read(func(fd uintptr) bool {
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, err := unix.Poll(fds, 0)
+		return err == nil && n > 0
+	})
+	w.hadWriter = err == nil
+	return err
+}
+
+// control calls fn with the descriptor, which stays open meanwhile.
+func (w *waitable) control(fn func(fd int) error) error {
+	raw, err := w.file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return controlRaw(raw, fn)
+}
+
+func controlRaw(raw syscall.RawConn, fn func(fd int) error) error {
+	var err error
+	if ctlErr := raw.Control(func(fd uintptr) { err = fn(int(fd)) }); ctlErr != nil {
+		return ctlErr
+	}
+	return err
+}
+
+// reserveSpace reserves size bytes from offset on without changing what the
+// file's size is. A file system that cannot is asked at the latest by the write.
+func reserveSpace(fd int, offset, size int64) error {
+	err := retry(func() error { return unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, offset, size) })
+	switch err {
+	case unix.EOPNOTSUPP, unix.ENOSYS, unix.ENODEV, unix.EINVAL, unix.ESPIPE:
+		return nil
+	}
+	return err
+}
