@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/guestd/guestd/fsops"
+	"github.com/guestd/guestd/internal/wire"
 	"github.com/guestd/guestd/proc"
 )
 
@@ -80,6 +81,7 @@ type Server struct {
 	grpc   *grpc.Server
 	health *health.Server
 	conns  connections
+	pool   *wire.Pool // for everything that is sent in bulk
 
 	ownTable bool // config.Processes was made by New
 
@@ -91,7 +93,7 @@ type Server struct {
 // New returns a server that serves nothing yet. It fails if config names
 // something that does not exist.
 func New(config Config) (*Server, error) {
-	s := &Server{config: config, log: config.Logger, start: time.Now(), health: health.NewServer()}
+	s := &Server{config: config, log: config.Logger, start: time.Now(), health: health.NewServer(), pool: new(wire.Pool)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -109,6 +111,10 @@ func New(config Config) (*Server, error) {
 		grpc.Creds(connectionCreds{}),
 		grpc.UnaryInterceptor(edge.unary),
 		grpc.StreamInterceptor(edge.stream),
+		grpc.ForceServerCodecV2(wire.NewCodec()),
+		grpc.ReadBufferSize(wire.ReadBuffer),
+		grpc.StaticStreamWindowSize(wire.StreamWindow),
+		grpc.StaticConnWindowSize(wire.ConnWindow),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.ConnectionTimeout(handshakeTimeout),
