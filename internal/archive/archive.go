@@ -28,6 +28,7 @@ package archive
 import (
 	"errors"
 	"fmt"
+	"path"
 )
 
 var (
@@ -36,8 +37,9 @@ var (
 	// io.ErrUnexpectedEOF instead.
 	ErrHeader = errors.New("invalid archive header")
 
-	// ErrPattern is wrapped by Pack's error for a malformed exclude pattern.
-	ErrPattern = errors.New("invalid exclude pattern")
+	// ErrPattern is wrapped by the error for a malformed exclude pattern, before
+	// anything is read or written. It is path.ErrBadPattern.
+	ErrPattern = path.ErrBadPattern
 )
 
 // UnsafeEntryError reports an archive entry that would have left the
@@ -72,7 +74,7 @@ type Summary struct {
 	Hardlinks int64 // further names of a file already counted in Files
 	Specials  int64 // FIFOs and device nodes
 	Bytes     int64 // file content carried; holes of sparse files not counted
-	Excluded  int64 // entries left out by a pattern; a directory counts once
+	Excluded  int64 // entries left out by a pattern; packing, a directory counts once
 
 	// Notes lists what is not in the result as it was in the source, at most
 	// MaxNotes of them. NoteCount counts all.
@@ -96,12 +98,13 @@ type Reason string
 // Reasons. After the first group the entry is missing, after the second it is
 // there with a difference.
 const (
-	ReasonSocket      Reason = "socket"                 // tar has no sockets
-	ReasonSpecial     Reason = "special file"           // FIFO or device, and Specials is off
-	ReasonVanished    Reason = "vanished"               // removed after its directory was read
-	ReasonUnreadable  Reason = "unreadable"             // only with SkipUnreadable
-	ReasonExists      Reason = "exists"                 // only with OverwriteKeep
-	ReasonStripped    Reason = "no name left"           // StripComponents took the whole name
+	ReasonSocket      Reason = "socket"       // tar has no sockets
+	ReasonSpecial     Reason = "special file" // FIFO or device, and Specials is off
+	ReasonVanished    Reason = "vanished"     // removed after its directory was read
+	ReasonUnreadable  Reason = "unreadable"   // only with SkipUnreadable
+	ReasonExists      Reason = "exists"       // only with OverwriteKeep
+	ReasonStripped    Reason = "no name left" // StripComponents took the whole name
+	ReasonNoTarget    Reason = "link to an excluded file"
 	ReasonUnknownType Reason = "unknown entry type"     // a tar type this package does not know
 	ReasonOtherFS     Reason = "on another file system" // the directory is there, its content is not
 

@@ -85,8 +85,8 @@ func TestTenThousandFiles(t *testing.T) {
 	sameTree(t, snapshot(t, src), snapshot(t, dest))
 }
 
-// BenchmarkTree moves 10,000 small files over a unix socket, by this package
-// and by GNU tar at the other side of the same comparison, turn by turn, and
+// BenchmarkTree moves 10,000 small files over a unix socket, once with this
+// package at both ends and once with GNU tar at both, turn by turn, and
 // reports how fast this package is as a multiple of tar (goal P4: 0.8).
 // GUESTD_BENCH_DIR chooses the file system.
 func BenchmarkTree(b *testing.B) {

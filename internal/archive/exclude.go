@@ -29,7 +29,7 @@ func newExcluder(patterns []string) (excluder, error) {
 		r.anchored = strings.Contains(r.pattern, "/")
 		r.pattern = strings.TrimPrefix(r.pattern, "/")
 		if r.pattern == "" || !doublestar.ValidatePattern(r.pattern) {
-			return excluder{}, fmt.Errorf("%w %q", ErrPattern, p)
+			return excluder{}, fmt.Errorf("exclude %q: %w", p, ErrPattern)
 		}
 		x.rules = append(x.rules, r)
 	}
@@ -52,4 +52,19 @@ func (x *excluder) excludes(path string, isDir bool) bool {
 		}
 	}
 	return false
+}
+
+// excludesWay is [excluder.excludes] for a path whose directories have not been
+// asked about: it is left out if one of them is.
+func (x *excluder) excludesWay(elements []string, isDir bool) bool {
+	if len(x.rules) == 0 {
+		return false
+	}
+	path := strings.Join(elements, "/")
+	for i := range len(path) {
+		if path[i] == '/' && x.excludes(path[:i], true) {
+			return true
+		}
+	}
+	return x.excludes(path, isDir)
 }

@@ -183,7 +183,7 @@ func TestStandardLibraryAgrees(t *testing.T) {
 		var h header
 		oerr := ours.next(&h)
 		th, terr := theirs.Next()
-		if oerr == io.EOF && terr == io.EOF {
+		if errors.Is(oerr, io.EOF) && errors.Is(terr, io.EOF) {
 			break
 		}
 		if oerr != nil || terr != nil {

@@ -85,6 +85,11 @@ type UnpackOptions struct {
 	// gets a note.
 	Specials bool
 
+	// Exclude lists patterns of what is left out, as in PackOptions, matched
+	// below the destination, that is, after StripComponents. A hard link to a
+	// file that is left out is so too, with a note.
+	Exclude []string
+
 	// StripComponents removes this many leading elements from each name, and
 	// from the targets of hard links. With 1 an archive of the directory "src"
 	// restores as the destination itself.

@@ -17,7 +17,7 @@ import (
 // root may be a directory, whose entries are then named below its own last
 // element ("dir", "dir/file"), or any other file, which becomes the only entry.
 // With a slash at its end ("dir/"), and for ".", ".." and "/", the archive holds
-// what is in the directory ("./", "file"). A link at root is packed as a link,
+// what is in the directory ("./", "./file"). A link at root is packed as a link,
 // unless a slash follows it; links above it are followed as usual.
 //
 // A file that vanishes or changes while it is read does not end the Pack: the
@@ -61,7 +61,7 @@ type packer struct {
 	dirents       []byte // a getdents buffer; reused
 	dirs          dirStack
 	system        string            // root as the caller gave it, for errors
-	prefix        string            // name of the packed directory and a slash, or empty
+	prefix        string            // name of the packed directory and a slash; "./"
 	rootDev       uint64            // for OneFileSystem
 	links         map[fileID]string // first names of files with several
 	sum           Summary
@@ -114,7 +114,7 @@ func (p *packer) tree(ctx context.Context, root string) error {
 		if err != nil {
 			return pathError("stat", dir, err)
 		}
-		p.rootDev = st.dev
+		p.rootDev, p.prefix = st.dev, "./"
 		if err := p.dirEntry("./", fd, &st); err != nil {
 			return err
 		}
@@ -305,7 +305,6 @@ func (p *packer) children(ctx context.Context, name string, fd int) error {
 	if p.opts.Sort {
 		slices.SortFunc(entries, func(a, b dirent) int { return strings.Compare(a.name, b.name) })
 	}
-	name = strings.TrimPrefix(name, "./")
 	for _, d := range entries {
 		// Deep below, this directory's descriptor may have been closed.
 		dir, err := p.dirs.top()
@@ -351,8 +350,8 @@ func (p *packer) unreadable(op, name string, err error) error {
 
 // path is the system's path of an entry, for errors.
 func (p *packer) path(name string) string {
-	if p.prefix == "" {
-		return strings.TrimSuffix(p.system, "/") + "/" + strings.TrimPrefix(name, "./")
+	if p.prefix == "./" {
+		return strings.TrimSuffix(p.system, "/") + "/" + name[2:]
 	}
 	return p.system + strings.TrimPrefix(name, p.prefix[:len(p.prefix)-1])
 }

@@ -238,7 +238,7 @@ func TestChangesWhileRead(t *testing.T) {
 			writeFile(t, src+"/g", "after")
 			var changed bool
 			opts := PackOptions{Sort: true, Progress: func(p Progress) {
-				if p.Name == "f" && p.Bytes > 0 && !changed {
+				if p.Name == "./f" && p.Bytes > 0 && !changed {
 					changed = true
 					if err := os.Truncate(src+"/f", tt.size); err != nil {
 						t.Error(err)
@@ -246,7 +246,7 @@ func TestChangesWhileRead(t *testing.T) {
 				}
 			}}
 			data, sum := pack(t, src+"/", opts)
-			if sum.NoteCount != 1 || sum.Notes[0].Name != "f" || sum.Notes[0].Reason != tt.reason {
+			if sum.NoteCount != 1 || sum.Notes[0].Name != "./f" || sum.Notes[0].Reason != tt.reason {
 				t.Errorf("notes %+v", sum.Notes)
 			}
 			dest := t.TempDir()
@@ -268,13 +268,13 @@ func TestVanishesWhileRead(t *testing.T) {
 	writeFile(t, src+"/b", "b")
 	writeFile(t, src+"/c/d", "d")
 	opts := PackOptions{Sort: true, Progress: func(p Progress) {
-		if p.Name == "a" {
+		if p.Name == "./a" {
 			_ = os.Remove(src + "/b")
 			_ = os.RemoveAll(src + "/c")
 		}
 	}}
 	data, sum := pack(t, src+"/", opts)
-	if sum.NoteCount != 2 || sum.Notes[0].Name != "b" || sum.Notes[1].Reason != ReasonVanished || sum.Files != 1 {
+	if sum.NoteCount != 2 || sum.Notes[0].Name != "./b" || sum.Notes[1].Reason != ReasonVanished || sum.Files != 1 {
 		t.Errorf("summary %+v", sum)
 	}
 	unpack(t, data, t.TempDir(), UnpackOptions{})

@@ -39,8 +39,12 @@ import (
 // ctx is looked at between entries and writes; to interrupt a blocked read the
 // caller closes r. Unpack closes nothing.
 func Unpack(ctx context.Context, r io.Reader, dest string, opts UnpackOptions) (Summary, error) {
+	exclude, err := newExcluder(opts.Exclude)
+	if err != nil {
+		return Summary{}, err
+	}
 	u := &unpacker{
-		opts: opts, dest: dest,
+		opts: opts, dest: dest, exclude: exclude,
 		in:    decoder{in: newSource(r)},
 		users: idCache{lookup: opts.LookupUser}, groups: idCache{lookup: opts.LookupGroup},
 	}
@@ -49,7 +53,7 @@ func Unpack(ctx context.Context, r io.Reader, dest string, opts UnpackOptions) (
 	}
 	defer u.dirs.close()
 	defer u.linkDirs.close()
-	err := u.entries(ctx)
+	err = u.entries(ctx)
 	if derr := u.finishDirs(); err == nil {
 		err = derr
 	}
@@ -60,6 +64,7 @@ func Unpack(ctx context.Context, r io.Reader, dest string, opts UnpackOptions) (
 type unpacker struct {
 	opts          UnpackOptions
 	dest          string
+	exclude       excluder
 	createdDest   bool
 	in            decoder
 	users, groups idCache
@@ -140,6 +145,10 @@ func (u *unpacker) entry(ctx context.Context, h *header) error {
 	}
 	if len(u.elements) == 0 {
 		return u.rootEntry(h)
+	}
+	if u.exclude.excludesWay(u.elements, h.kind == kindDir) {
+		u.sum.Excluded++
+		return nil
 	}
 	last := len(u.elements) - 1
 	dir, err := u.enter(&u.dirs, u.elements[:last], h, true)
@@ -309,6 +318,10 @@ func (u *unpacker) hardlink(dir int, base string, h *header) error {
 	last := len(u.linkElements) - 1
 	if last < 0 {
 		return &UnsafeEntryError{Name: h.name, Reason: "hard link to the destination itself"}
+	}
+	if u.exclude.excludesWay(u.linkElements, false) {
+		u.sum.note(h.name, ReasonNoTarget, nil)
+		return nil
 	}
 	from, err := u.enter(&u.linkDirs, u.linkElements[:last], h, false)
 	if err != nil {
