@@ -2692,9 +2692,10 @@ type TreeSummary struct {
 	Special uint64 `protobuf:"varint,5,opt,name=special,proto3" json:"special,omitempty"`
 	// Bytes of content, holes not counted.
 	Bytes uint64 `protobuf:"varint,6,opt,name=bytes,proto3" json:"bytes,omitempty"`
-	// How many entries were left out, and why; the first 100 of them.
+	// How many entries were left out, unless by exclude, or are not as they were
+	// in the source, such as with another owner.
 	Skipped uint64 `protobuf:"varint,7,opt,name=skipped,proto3" json:"skipped,omitempty"`
-	// See skipped.
+	// The first 100 of these, and why.
 	Skips         []*TreeSkip `protobuf:"bytes,8,rep,name=skips,proto3" json:"skips,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

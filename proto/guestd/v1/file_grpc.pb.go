@@ -111,7 +111,8 @@ type FileServiceClient interface {
 	// failure stays.
 	UploadTree(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadTreeRequest, UploadTreeResponse], error)
 	// DownloadTree packs a file or a tree as a POSIX pax tar stream: data in any
-	// number, then summary.
+	// number, then summary. What the user may not read is left out, which summary
+	// tells.
 	DownloadTree(ctx context.Context, in *DownloadTreeRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadTreeResponse], error)
 	// Mkdir makes a directory.
 	Mkdir(ctx context.Context, in *MkdirRequest, opts ...grpc.CallOption) (*MkdirResponse, error)
@@ -618,7 +619,8 @@ type FileServiceServer interface {
 	// failure stays.
 	UploadTree(grpc.ClientStreamingServer[UploadTreeRequest, UploadTreeResponse]) error
 	// DownloadTree packs a file or a tree as a POSIX pax tar stream: data in any
-	// number, then summary.
+	// number, then summary. What the user may not read is left out, which summary
+	// tells.
 	DownloadTree(*DownloadTreeRequest, grpc.ServerStreamingServer[DownloadTreeResponse]) error
 	// Mkdir makes a directory.
 	Mkdir(context.Context, *MkdirRequest) (*MkdirResponse, error)
