@@ -32,7 +32,8 @@ func (c OutputCondition) await(ctx context.Context) (Match, error) {
 		return Match{}, err
 	}
 	defer func() { _ = sub.Close() }()
-	r := &runes{ctx: ctx, sub: sub, buf: make([]byte, 32<<10)}
+	next := func(buf []byte) (Event, error) { return sub.Next(ctx, buf) }
+	r := &runes{next: next, buf: make([]byte, 32<<10)}
 	if c.Pattern.MatchReader(r) {
 		return Match{Offset: r.offset}, nil
 	}
@@ -45,8 +46,7 @@ func (c OutputCondition) await(ctx context.Context) (Match, error) {
 // runes reads a subscription rune by rune, so that a match may span any
 // number of chunks while nothing is kept.
 type runes struct {
-	ctx    context.Context
-	sub    *Subscription
+	next   func(buf []byte) (Event, error)
 	buf    []byte
 	data   []byte // unread part of buf
 	offset uint64 // of data[0] in the stream
@@ -70,7 +70,7 @@ func (r *runes) ReadRune() (rune, int, error) {
 // more appends the next chunk behind what is left: at most part of a rune.
 func (r *runes) more() {
 	n := copy(r.buf, r.data)
-	ev, err := r.sub.Next(r.ctx, r.buf[n:])
+	ev, err := r.next(r.buf[n:])
 	if err != nil {
 		r.ended = true
 		return

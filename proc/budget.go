@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -26,9 +25,9 @@ const growRetry = time.Second
 type budget struct {
 	limit int64
 	base  time.Time
-	used  atomic.Int64
 
 	mu    sync.Mutex
+	used  int64
 	rings map[*ring]*output // those that have something to give
 }
 
@@ -39,30 +38,46 @@ func newBudget(limit int64) *budget {
 // now is the clock of ring.lastRead and ring.retryAt.
 func (b *budget) now() time.Duration { return time.Since(b.base) }
 
+// total is how much all rings have.
+func (b *budget) total() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.used
+}
+
 // acquire asks for n bytes more for r. forced takes them beyond the limit.
 func (b *budget) acquire(r *ring, o *output, n int64, forced bool) bool {
-	if b.used.Add(n) <= b.limit || forced || b.evict(r) {
-		b.mu.Lock()
-		b.rings[r] = o
-		b.mu.Unlock()
+	if b.grant(r, o, n, forced) {
 		return true
 	}
-	b.used.Add(-n)
-	return false
+	b.evict(r, n)
+	return b.grant(r, o, n, false)
+}
+
+func (b *budget) grant(r *ring, o *output, n int64, forced bool) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.used+n > b.limit && !forced {
+		return false
+	}
+	b.used += n
+	b.rings[r] = o
+	return true
 }
 
 // release gives n bytes back; gone takes r off the list.
 func (b *budget) release(r *ring, n int64, gone bool) {
-	b.used.Add(-n)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.used -= n
 	if gone {
-		b.mu.Lock()
 		delete(b.rings, r)
-		b.mu.Unlock()
 	}
 }
 
-// evict shrinks rings that were read well before r until the bound holds.
-func (b *budget) evict(r *ring) bool {
+// evict shrinks rings that were read well before r until n bytes are free, or
+// none is left to shrink.
+func (b *budget) evict(r *ring, n int64) {
 	type victim struct {
 		r    *ring
 		o    *output
@@ -79,10 +94,9 @@ func (b *budget) evict(r *ring) bool {
 	b.mu.Unlock()
 	slices.SortFunc(victims, func(x, y victim) int { return cmp.Compare(x.read, y.read) })
 	for _, v := range victims {
-		if b.used.Load() <= b.limit {
-			break
+		if b.total()+n <= b.limit {
+			return
 		}
 		v.o.shrink(v.r)
 	}
-	return b.used.Load() <= b.limit
 }

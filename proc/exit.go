@@ -24,7 +24,8 @@ type Exit struct {
 	OOM *OOM
 
 	// UserTime, SystemTime and MaxRSS (bytes) are those of the process and
-	// of the children it waited for.
+	// of the children it waited for. The kernel counts into MaxRSS what the
+	// child shared with the agent before exec: small values say nothing.
 	UserTime   time.Duration
 	SystemTime time.Duration
 	MaxRSS     int64

@@ -92,7 +92,7 @@ func sweep(parent string, log *slog.Logger) {
 		log.Warn("ending the processes of an agent that died", "cgroup", dir)
 		c := cgroup{dir: dir, hasKill: true}
 		_ = c.kill()
-		c.removeSoon()
+		_ = c.removeSoon()
 		_ = lock.Close()
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -200,10 +201,10 @@ func tryPrograms(programs []string, exec func(string) error) error {
 	var err error
 	for _, program := range programs {
 		err = retryBusy(func() error { return exec(program) })
-		switch err {
-		case syscall.EACCES:
+		switch {
+		case errors.Is(err, syscall.EACCES):
 			denied = err
-		case syscall.ENOENT, syscall.ENOTDIR:
+		case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ENOTDIR):
 		default:
 			return err
 		}
@@ -222,7 +223,7 @@ const busyTries = 8
 // moment holds a copy of the descriptor until it executes.
 func retryBusy(exec func() error) error {
 	err := exec()
-	for try := 0; err == syscall.ETXTBSY && try < busyTries; try++ {
+	for try := 0; errors.Is(err, syscall.ETXTBSY) && try < busyTries; try++ {
 		time.Sleep(time.Millisecond << try)
 		err = exec()
 	}
@@ -245,14 +246,18 @@ func (f *fork) startError(attr *syscall.ProcAttr, path string, err error) error 
 	return &StartError{stage, path, err}
 }
 
+// ambiguous are the errors that more than one stage may give.
+var ambiguous = []syscall.Errno{
+	syscall.EACCES, syscall.EPERM, syscall.ENOENT, syscall.ENOTDIR, syscall.EINVAL,
+	syscall.ELOOP, syscall.EBUSY, syscall.EOPNOTSUPP, syscall.ENODEV,
+}
+
 // blame finds the stage in which the child failed, of which the fork tells
 // only the errno: it forks again with a program that cannot exist, leaving out
 // one preparation after the other until nothing but the program is wrong.
 func (f *fork) blame(attr *syscall.ProcAttr, err error) Stage {
-	switch err {
-	case syscall.EACCES, syscall.EPERM, syscall.ENOENT, syscall.ENOTDIR, syscall.EINVAL,
-		syscall.ELOOP, syscall.EBUSY, syscall.EOPNOTSUPP, syscall.ENODEV:
-	default:
+	var errno syscall.Errno
+	if !errors.As(err, &errno) || !slices.Contains(ambiguous, errno) {
 		return StageExec
 	}
 	probe := *attr
@@ -271,7 +276,7 @@ func (f *fork) blame(attr *syscall.ProcAttr, err error) Stage {
 	}
 	for _, s := range suspects {
 		s.clear()
-		if _, perr := syscall.ForkExec(os.DevNull+"/none", []string{"none"}, &probe); perr == syscall.ENOTDIR {
+		if _, perr := syscall.ForkExec(os.DevNull+"/none", []string{"none"}, &probe); errors.Is(perr, syscall.ENOTDIR) {
 			return s.stage
 		}
 	}

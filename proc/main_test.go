@@ -4,6 +4,7 @@ package proc
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -48,8 +50,12 @@ func helper(name string, args []string) int {
 	switch name {
 	case "flood": // write N bytes of the pattern to stdout
 		n, _ := strconv.ParseInt(args[0], 10, 64)
-		if _, err := io.CopyN(os.Stdout, &pattern{}, n); err != nil {
-			return 1
+		for off := int64(0); off < n; {
+			w, err := os.Stdout.Write(patternAt(uint64(off), n-off))
+			if err != nil {
+				return 1
+			}
+			off += int64(w)
 		}
 	case "chatty": // write for ever
 		for {
@@ -110,19 +116,38 @@ func helperArgs(t testing.TB, args ...string) []string {
 	return append([]string{exe, "helper"}, args...)
 }
 
-// pattern is an endless reader whose bytes depend on their offset, so that a
-// lost, doubled or moved byte shows.
-type pattern struct{ off uint64 }
+// The pattern is an endless stream in which a lost, doubled or moved byte
+// shows: it repeats only after a length that no buffer has.
+const patternPeriod = 1<<20 + 977
 
-func (p *pattern) Read(b []byte) (int, error) {
+var patternBlock = sync.OnceValue(func() []byte {
+	b := make([]byte, patternPeriod)
+	x := uint32(1)
 	for i := range b {
-		b[i] = patternByte(p.off + uint64(i))
+		x = x*1664525 + 1013904223
+		b[i] = byte(x >> 24)
 	}
-	p.off += uint64(len(b))
-	return len(b), nil
+	return b
+})
+
+// patternAt returns at most n bytes of the pattern from offset off.
+func patternAt(off uint64, n int64) []byte {
+	b := patternBlock()[off%patternPeriod:]
+	return b[:min(int64(len(b)), n)]
 }
 
-func patternByte(off uint64) byte { return byte(off*31 + off>>8*7 + off>>16*3) }
+// isPattern reports whether data is what the pattern has at off.
+func isPattern(off uint64, data []byte) bool {
+	for len(data) > 0 {
+		want := patternAt(off, int64(len(data)))
+		if !bytes.Equal(data[:len(want)], want) {
+			return false
+		}
+		off += uint64(len(want))
+		data = data[len(want):]
+	}
+	return true
+}
 
 var tables atomic.Int64
 
@@ -267,8 +292,8 @@ func leaks(fdsBefore int) error {
 		return fmt.Errorf("%d descriptors, before %d", n, fdsBefore)
 	}
 	var ws unix.WaitStatus
-	if pid, err := unix.Wait4(-1, &ws, unix.WNOHANG, nil); err != unix.ECHILD {
-		return fmt.Errorf("a child: %d, %v", pid, err)
+	if pid, err := unix.Wait4(-1, &ws, unix.WNOHANG, nil); !errors.Is(err, unix.ECHILD) {
+		return fmt.Errorf("a child: %d, %w", pid, err)
 	}
 	if parent, err := findCgroup2(); err == nil {
 		left, _ := filepath.Glob(filepath.Join(parent, fmt.Sprintf("%stest-%d-*", treePrefix, os.Getpid())))

@@ -4,6 +4,7 @@ package proc
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"strconv"
 
@@ -87,7 +88,7 @@ func signalSession(session int, sig unix.Signal) error {
 	err := error(unix.ESRCH)
 	for _, pid := range sessionMembers(session) {
 		serr := signalMember(pid, sig, func(pid int) bool { return inSession(pid, session) })
-		if serr != unix.ESRCH && err != nil {
+		if err != nil && !errors.Is(serr, unix.ESRCH) {
 			err = serr
 		}
 	}

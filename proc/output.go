@@ -81,7 +81,7 @@ func (o *output) pump(i int, f *os.File) {
 	var rerr error
 	read := func(fd uintptr) bool {
 		rerr = o.fill(i, int(fd))
-		return rerr != syscall.EAGAIN
+		return !errors.Is(rerr, syscall.EAGAIN)
 	}
 	for o.makeRoom(i) {
 		// A deadline in the past, set by Process.abandon, ends the wait.

@@ -3,6 +3,7 @@
 package proc
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -144,10 +145,12 @@ func lookPath(name string, env []string, dir string) ([]string, error) {
 
 // errnoOf strips the operation and path that the os package adds.
 func errnoOf(err error) error {
-	if pe, ok := err.(*fs.PathError); ok {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
 		return pe.Err
 	}
-	if se, ok := err.(*os.SyscallError); ok {
+	var se *os.SyscallError
+	if errors.As(err, &se) {
 		return se.Err
 	}
 	return err

@@ -72,8 +72,18 @@ func (r *ring) fill(fd int, floor uint64) (int, error) {
 	if len(r.buf) == 0 {
 		// The first page is allocated when something is there to be kept.
 		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		if n, err := unix.Poll(fds, 0); n == 0 || err == unix.EINTR {
+		n, err := unix.Poll(fds, 0)
+		for errors.Is(err, unix.EINTR) {
+			n, err = unix.Poll(fds, 0)
+		}
+		if err != nil {
+			return 0, err
+		}
+		if n == 0 {
 			return 0, unix.EAGAIN
+		}
+		if fds[0].Revents&unix.POLLIN == 0 {
+			return 0, io.EOF // a hang-up and nothing else
 		}
 		r.pending = true
 		return 0, errNoRoom
@@ -84,7 +94,7 @@ func (r *ring) fill(fd int, floor uint64) (int, error) {
 	}
 	at := int(r.end % uint64(len(r.buf)))
 	n, err := unix.Read(fd, r.buf[at:min(len(r.buf), at+room)])
-	for err == unix.EINTR {
+	for errors.Is(err, unix.EINTR) {
 		n, err = unix.Read(fd, r.buf[at:min(len(r.buf), at+room)])
 	}
 	if err != nil {

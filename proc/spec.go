@@ -137,5 +137,3 @@ type Limits struct {
 	CPUMillis  int64  // thousandths of one CPU (cpu.max)
 	CPUWeight  int64  // 1 to 10000, beside the 100 of others (cpu.weight)
 }
-
-func (l Limits) isZero() bool { return l == Limits{} }

@@ -148,7 +148,8 @@ func (io *stdio) slack() int {
 			return err
 		})
 	}
-	return size
+	// And a little, so that a pump with a full ring sees the end behind it.
+	return size + minRing
 }
 
 // control runs op on f's descriptor, which stays non-blocking and open

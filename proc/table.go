@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/guestd/guestd/internal/passwd"
@@ -182,6 +183,9 @@ func (t *Table) start(ctx context.Context, spec Spec, attach func(*output) error
 		}
 	}
 	p, err := t.launch(ctx, &s.spec, attach)
+	if errors.Is(err, syscall.ENOSYS) && t.dropHierarchy() {
+		p, err = t.launch(ctx, &s.spec, attach)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	defer close(s.ready)
@@ -290,8 +294,23 @@ func (t *Table) Stats() Stats {
 		Lingering: t.alive - t.running,
 		Retained:  len(t.retired),
 		Started:   t.started,
-		RingBytes: t.budget.used.Load(),
+		RingBytes: t.budget.total(),
 	}
+}
+
+// dropHierarchy does without cgroups from now on, where the kernel or a
+// seccomp filter has no clone3 to clone into one. It reports whether that
+// changes anything.
+func (t *Table) dropHierarchy() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.tree == nil || t.started > 0 {
+		return false
+	}
+	t.log.Warn("no clone3: the trees of processes are their sessions")
+	_ = t.tree.close()
+	t.tree = nil
+	return true
 }
 
 func (t *Table) hierarchy() *hierarchy {
