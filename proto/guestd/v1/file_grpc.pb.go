@@ -85,9 +85,8 @@ type FileServiceClient interface {
 	// in the directories' own order, never through a symbolic link. What cannot
 	// be read is reported beside the entries and does not end the walk.
 	Walk(ctx context.Context, in *WalkRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WalkResponse], error)
-	// Glob lists the paths that match a pattern, in lexical order within a
-	// directory. No match is an empty stream. Errors: INVALID_REQUEST for a
-	// malformed pattern.
+	// Glob lists the paths that match a pattern, in no particular order. No match
+	// is an empty stream. Errors: INVALID_REQUEST for a malformed pattern.
 	Glob(ctx context.Context, in *GlobRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GlobResponse], error)
 	// Read sends a file's bytes: first info, then data in order, then end.
 	// Files of unknown size, as in /proc, are read to their end.
@@ -593,9 +592,8 @@ type FileServiceServer interface {
 	// in the directories' own order, never through a symbolic link. What cannot
 	// be read is reported beside the entries and does not end the walk.
 	Walk(*WalkRequest, grpc.ServerStreamingServer[WalkResponse]) error
-	// Glob lists the paths that match a pattern, in lexical order within a
-	// directory. No match is an empty stream. Errors: INVALID_REQUEST for a
-	// malformed pattern.
+	// Glob lists the paths that match a pattern, in no particular order. No match
+	// is an empty stream. Errors: INVALID_REQUEST for a malformed pattern.
 	Glob(*GlobRequest, grpc.ServerStreamingServer[GlobResponse]) error
 	// Read sends a file's bytes: first info, then data in order, then end.
 	// Files of unknown size, as in /proc, are read to their end.
