@@ -34,7 +34,8 @@ type Config struct {
 	// with their permissions.
 	ExtraFiles map[string]string
 
-	// Cmdline is appended to the kernel's command line.
+	// Cmdline is appended to the kernel's command line. It must leave PID 1's
+	// notices on the console (loglevel 6 or more): Start waits for them.
 	Cmdline string
 
 	// Dir holds sockets, initramfs and console log. It must exist and its path

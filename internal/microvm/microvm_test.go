@@ -281,8 +281,8 @@ func testRestart(t *testing.T, vm *VM) {
 // testEnd asks the agent for the end and expects QEMU to go, orderly and
 // without leaving anything.
 func testEnd(t *testing.T, vm *VM, how string) {
-	if got := ask(t, vm, "end "+how); got != "<nil>" {
-		t.Fatalf("asked for the end: %s", got)
+	if _, err := request(vm, "end "+how); err != nil {
+		t.Logf("the end overtook the answer: %v", err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), bootLimit)
 	defer cancel()
@@ -321,17 +321,17 @@ func TestStop(t *testing.T) {
 func TestStartFails(t *testing.T) {
 	requireVM(t)
 	bad := filepath.Join(t.TempDir(), "init")
-	if err := os.WriteFile(bad, []byte("no program"), 0o755); err != nil {
+	if err := os.WriteFile(bad, []byte("#!/bin/sh\necho last words\nexit 3\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), bootLimit)
 	defer cancel()
-	vm, err := Start(ctx, Config{Guestd: bad, CPUs: 1, Memory: 256, Cmdline: "rdinit=/init"})
+	vm, err := Start(ctx, Config{Guestd: bad, CPUs: 1, Memory: 256})
 	if err == nil {
 		vm.Kill()
-		t.Fatal("a guest without init started")
+		t.Fatal("a guest whose init exits has started")
 	}
-	if !errors.Is(err, ErrGuestEnded) || !strings.Contains(err.Error(), "Kernel panic") {
+	if !errors.Is(err, ErrGuestEnded) || !strings.Contains(err.Error(), "last words") {
 		t.Errorf("error %v", err)
 	}
 }

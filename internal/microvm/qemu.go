@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// kernelCmdline is what every guest boots with. tsc and friends stay on: the
-// microvm machine needs its PIT for their calibration. reboot=t is a triple
-// fault, the one reset that a microvm has, and -no-reboot makes it QEMU's end.
-const kernelCmdline = "console=ttyS0 reboot=t panic=-1 loglevel=6 random.trust_cpu=on"
+// kernelCmdline is what every guest boots with. reboot=t is a triple fault, the
+// one reset that a microvm has, and -no-reboot makes it QEMU's end. The log
+// level lets through what PID 1 logs, which Start waits for.
+const kernelCmdline = "console=ttyS0 reboot=t panic=-1 loglevel=6 random.trust_cpu=on edd=off"
 
 // qemuArgs returns the arguments for a guest whose vsock device is reached
 // through the vhost-user socket, or is the kernel's where socket is "".
@@ -32,7 +32,7 @@ func qemuArgs(cfg Config, a assets, initramfs, socket string, cid uint32) []stri
 	args := []string{
 		"-M", machine, "-m", memory, "-smp", fmt.Sprint(cfg.CPUs),
 		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio",
-		"-kernel", a.kernel, "-initrd", initramfs, "-append", cfg.commandLine(),
+		"-kernel", a.kernel, "-initrd", initramfs, "-append", cfg.commandLine(a.accel),
 	}
 	if a.accel == KVM {
 		args = append(args, "-accel", "kvm", "-cpu", "host")
@@ -42,8 +42,14 @@ func qemuArgs(cfg Config, a assets, initramfs, socket string, cid uint32) []stri
 	return append(args, vsock...)
 }
 
-func (cfg Config) commandLine() string {
+func (cfg Config) commandLine(accel Acceleration) string {
 	parts := []string{kernelCmdline}
+	if khz := tscKHz(); khz > 0 && accel == TCG {
+		// With several emulated processors the kernel takes the counter for
+		// unstable and falls back to a clock of 4 ms steps that loses time on a
+		// busy machine. It is the host's counter, so it can be relied upon.
+		parts = append(parts, fmt.Sprintf("tsc_early_khz=%d tsc=reliable", khz))
+	}
 	if loaded := cfg.loadedModules(); len(loaded) > 0 {
 		parts = append(parts, "guestd.modules="+strings.Join(loaded, ","))
 	}

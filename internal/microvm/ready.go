@@ -17,13 +17,23 @@ import (
 const (
 	pollInterval = 10 * time.Millisecond
 
-	// probeLimit bounds one attempt: what is sent to a guest whose driver is
-	// not up yet is never answered.
-	probeLimit = 500 * time.Millisecond
+	// probeLimit bounds one attempt.
+	probeLimit = 2 * time.Second
 )
 
 // waitReady returns when the guest accepts a connection on the ready port.
+//
+// It tries only after PID 1 has started the agent: vhost-device-vsock can stop
+// working altogether when it gets connections for a guest whose driver is not
+// up yet.
 func (vm *VM) waitReady(ctx context.Context) error {
+	select {
+	case <-vm.console.started:
+	case <-vm.qemu.done:
+		return fmt.Errorf("%w: %v", ErrGuestEnded, vm.qemu.err)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	return poll(ctx, func(ctx context.Context) (bool, error) {
 		select {
 		case <-vm.qemu.done:

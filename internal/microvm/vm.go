@@ -45,7 +45,7 @@ func Start(ctx context.Context, cfg Config) (*VM, error) {
 	if err != nil {
 		return nil, err
 	}
-	vm := &VM{cfg: cfg, accel: a.accel, dir: cfg.Dir, console: &console{}}
+	vm := &VM{cfg: cfg, accel: a.accel, dir: cfg.Dir, console: newConsole()}
 	if vm.dir == "" {
 		if vm.dir, err = os.MkdirTemp("", "guestd-vm-"); err != nil {
 			return nil, err
@@ -84,7 +84,7 @@ func (vm *VM) boot(ctx context.Context, a assets) error {
 		return err
 	}
 	if err := vm.waitReady(ctx); err != nil {
-		return fmt.Errorf("%w\nconsole:\n%s", err, vm.console.tail(30))
+		return fmt.Errorf("%w\nconsole:\n%s", err, vm.console.tail(60))
 	}
 	return nil
 }
