@@ -1,0 +1,65 @@
+package client
+
+import (
+	"io"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/guestd/guestd/internal/wire"
+)
+
+// bulkSender sends bytes as messages of one bytes field, without copying them.
+// It is for one goroutine.
+type bulkSender struct {
+	call  grpc.ClientStream
+	field protowire.Number
+	pool  *wire.Pool
+}
+
+// buffer is a chunk to be filled and then sent, or dropped.
+func (s *bulkSender) buffer() *[]byte { return s.pool.Get(wire.ChunkSize) }
+
+// drop gives a chunk back unsent.
+func (s *bulkSender) drop(b *[]byte) { s.pool.Put(b) }
+
+// send sends the first n bytes of a chunk, which is the sender's from then on.
+// Io.EOF means that the agent has ended the call; receiving says why.
+func (s *bulkSender) send(b *[]byte, n int) error {
+	if n == 0 {
+		s.pool.Put(b)
+		return nil
+	}
+	*b = (*b)[:n]
+	payload := mem.NewBuffer(b, s.pool)
+	defer payload.Free()
+	return s.call.SendMsg(&wire.Data{Field: s.field, Payload: payload})
+}
+
+// fill reads until b is full or r ends. At the end of r it returns io.EOF, also
+// beside bytes.
+func fill(r io.Reader, b []byte) (int, error) {
+	n := 0
+	for n < len(b) {
+		m, err := r.Read(b[n:])
+		n += m
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// contiguous copies what was received into one piece, in scratch if it fits,
+// and gives the received buffers back.
+func contiguous(in *wire.Incoming, scratch []byte) []byte {
+	n := in.Len()
+	if cap(scratch) < n {
+		scratch = make([]byte, n, max(n, 4<<10))
+	}
+	scratch = scratch[:n]
+	in.CopyTo(scratch)
+	in.Free()
+	return scratch
+}

@@ -1,0 +1,184 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/guestd/guestd/internal/wire"
+	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
+)
+
+// Sizes of the connection.
+const (
+	// streamWindow is how much of one stream the agent may send ahead of the
+	// reader. What is under way when a connection breaks is sent again from the
+	// agent's ring of output, whose default is 1 MiB: the window, gRPC's own
+	// queue and one message must stay below that, or a reattach would find
+	// bytes gone which this client never saw.
+	streamWindow = 512 << 10
+
+	// connWindow is the same for all streams together. gRPC gives it back as
+	// bytes arrive, not as they are read, so that one stream which nobody reads
+	// stops no other.
+	connWindow = 2 << 20
+
+	// maxMessage bounds one message from the guest, which may be hostile.
+	maxMessage = 16 << 20
+
+	// chunkSize is how many bytes of a file or of input go into one message.
+	chunkSize = 256 << 10
+)
+
+// Config changes how a [Client] connects. The zero value is useful.
+type Config struct {
+	// Name is what errors call the agent, usually its address, for example
+	// "vsock:3:1024". Default: "guest".
+	Name string
+
+	// ConnectTimeout bounds one attempt to connect, the HTTP/2 handshake
+	// included. Default: 10 s.
+	ConnectTimeout time.Duration
+
+	// ReattachTimeout is how long a call that can be resumed (an attached or
+	// running command, a wait, a file transfer) tries to get its connection
+	// back before it fails. Default: 30 s. Negative: it does not try.
+	ReattachTimeout time.Duration
+
+	// DialOptions are further options for the gRPC connection, for example
+	// interceptors or a stats handler.
+	DialOptions []grpc.DialOption
+}
+
+// Client talks to one agent. It connects with the first call, and again
+// whenever the connection is gone, which calls after that do not notice; what
+// belonged to the lost connection (open file handles, watches) has to be opened
+// again. It is safe for concurrent use.
+type Client struct {
+	conn            *grpc.ClientConn
+	dial            *dialer
+	reattachTimeout time.Duration
+	pool            wire.Pool
+
+	process guestdv1.ProcessServiceClient
+	file    guestdv1.FileServiceClient
+	system  guestdv1.SystemServiceClient
+
+	closeOnce sync.Once
+	closeErr  error
+	closed    chan struct{}
+}
+
+// New returns a client of the agent that dial connects to. It does not connect
+// yet: [Client.Ready] waits for an agent that is still booting.
+//
+// Dial is called for each connection, never twice at a time, with a context
+// that ends after Config.ConnectTimeout. The client closes what it returns.
+//
+// The connection carries no TLS: it does not leave the host, and who may talk
+// to an agent is decided by the transport (the vsock CID, the mode of a socket
+// file), which a certificate inside the guest could not make any safer.
+func New(dial func(ctx context.Context) (net.Conn, error), config Config) (*Client, error) {
+	if dial == nil {
+		return nil, errors.New("client: no dial function")
+	}
+	if config.Name == "" {
+		config.Name = "guest"
+	}
+	if config.ConnectTimeout <= 0 {
+		config.ConnectTimeout = 10 * time.Second
+	}
+	if config.ReattachTimeout == 0 {
+		config.ReattachTimeout = 30 * time.Second
+	}
+	d := &dialer{name: config.Name, dial: dial}
+	conn, err := grpc.NewClient("passthrough:///guestd", append(grpcOptions(d, config), config.DialOptions...)...)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{
+		conn:            conn,
+		dial:            d,
+		reattachTimeout: config.ReattachTimeout,
+		process:         guestdv1.NewProcessServiceClient(conn),
+		file:            guestdv1.NewFileServiceClient(conn),
+		system:          guestdv1.NewSystemServiceClient(conn),
+		closed:          make(chan struct{}),
+	}, nil
+}
+
+func grpcOptions(d *dialer, config Config) []grpc.DialOption {
+	return []grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(d.connect),
+		grpc.WithNoProxy(),
+		grpc.WithAuthority("guestd"),
+		grpc.WithUserAgent("guestd-client"),
+		grpc.WithDisableServiceConfig(),
+		// An idle connection stays: the agent closes a connection's file
+		// handles with it.
+		grpc.WithIdleTimeout(0),
+		// An agent that restarts or a machine that boots is back within
+		// fractions of a second, on a socket where an attempt costs nothing.
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff: backoff.Config{
+				BaseDelay:  10 * time.Millisecond,
+				Multiplier: 1.5,
+				Jitter:     0.2,
+				MaxDelay:   500 * time.Millisecond,
+			},
+			MinConnectTimeout: config.ConnectTimeout,
+		}),
+		grpc.WithInitialWindowSize(streamWindow),
+		grpc.WithInitialConnWindowSize(connWindow),
+		grpc.WithDefaultCallOptions(
+			grpc.ForceCodecV2(wire.NewCodec()),
+			grpc.MaxCallRecvMsgSize(maxMessage),
+		),
+	}
+}
+
+// Close closes the connection and ends every call on it with an error that is
+// [net.ErrClosed]. Processes in the guest run on, but for those that were to be
+// killed with their connection.
+func (c *Client) Close() error {
+	c.closeOnce.Do(func() {
+		close(c.closed)
+		c.closeErr = c.conn.Close()
+	})
+	return c.closeErr
+}
+
+// Conn is the gRPC connection, for stubs of guestd.v1 and for services which
+// this package does not wrap. It belongs to the client: do not close it.
+func (c *Client) Conn() *grpc.ClientConn { return c.conn }
+
+// Name is Config.Name.
+func (c *Client) Name() string { return c.dial.name }
+
+// Ready returns when the agent answers a call. Until then it connects again and
+// again, so give ctx an end; its error then says why the last attempt to
+// connect failed.
+func (c *Client) Ready(ctx context.Context) error {
+	c.conn.ResetConnectBackoff()
+	_, err := c.system.GetInfo(ctx, &guestdv1.GetInfoRequest{}, grpc.WaitForReady(true))
+	return c.mapError(ctx, "wait for the agent", "", err)
+}
+
+// Info describes the agent, its machine and what both can do.
+func (c *Client) Info(ctx context.Context) (*guestdv1.GetInfoResponse, error) {
+	info, err := c.system.GetInfo(ctx, &guestdv1.GetInfoRequest{})
+	return info, c.mapError(ctx, "get info", "", err)
+}
+
+// Metrics returns the agent's counters and gauges.
+func (c *Client) Metrics(ctx context.Context) (*guestdv1.GetMetricsResponse, error) {
+	metrics, err := c.system.GetMetrics(ctx, &guestdv1.GetMetricsRequest{})
+	return metrics, c.mapError(ctx, "get metrics", "", err)
+}

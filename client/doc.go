@@ -1,0 +1,54 @@
+// Package client is how a program on the host uses a guest in which guestd
+// runs: it starts programs there, as package os/exec does here, and reads and
+// writes its files, as package os does.
+//
+//	c, err := client.New(dial, client.Config{Name: "vsock:3:1024"})
+//	err = c.Ready(ctx)
+//	out, err := c.Command("uname", "-a").Output(ctx)
+//
+// A [Client] needs nothing but a function that connects to the agent; package
+// vsock has one for every kind of address.
+//
+// # What to use
+//
+// For a program that you wait for, with its output and its exit: [Client.Command]
+// and [Client.Shell]. They are os/exec's Cmd, as far as a Cmd can be elsewhere,
+// and get over a broken connection without losing output.
+//
+// For one that is to live on its own: [Client.Start], then [Client.Process] from
+// anywhere, at any time: [Process.Attach] reads its output from where you were,
+// [Process.Wait] waits for its end, a port, a line of output, a file or an HTTP
+// answer, [Process.Signal] reaches it or all that descends from it.
+//
+// For whole files and trees: [Client.Upload] and [Client.Download].
+//
+// For everything else about files: [Client.Files], or [Client.FilesAs] with the
+// rights of some user: [Files.WriteFile] stores a stream atomically,
+// [Files.Open] reads one, [Files.OpenFile] gives a handle to seek in.
+//
+// For code that works with package io/fs: [Client.FS].
+//
+// For what this package does not wrap: [Client.Conn] and the stubs of guestd.v1.
+//
+// # Contexts
+//
+// Every call takes a context, which bounds all of it; there are no time-outs
+// but those that the documentation tells. Reader, Watch, Attachment and File
+// keep the context that they were made with, because the methods of package io
+// have none, and because each is one call that is under way: ending the context
+// ends it. FS keeps one for the methods of package io/fs.
+//
+// # Errors
+//
+// What the guest refuses is an [*Error], for which errors.Is with fs.ErrNotExist,
+// fs.ErrPermission, a syscall.Errno or this package's sentinels holds. A program
+// that could not be started is a [*StartError], one that ended badly an
+// [*ExitError]. No or a broken connection is a [*ConnectionError], which is
+// [ErrUnavailable]. Errors of this machine's files are the os package's own.
+//
+// # The guest is not trusted
+//
+// A guest may be taken over. What it sends is bounded in size, its sentences are
+// fit for a terminal, names in listings are single names, and a download never
+// leaves its target. What a file contains is up to you.
+package client

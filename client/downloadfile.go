@@ -1,0 +1,175 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// fileDownload moves one file from the guest, part by part if the connection
+// breaks.
+type fileDownload struct {
+	files    *Files
+	from, to string
+	options  DownloadOptions
+	meter    *meter
+	info     *FileInfo // as it was when the download began
+}
+
+// errChanged is a file that is not the one which the download began with.
+var errChanged = errors.New("the file changed while it was downloaded")
+
+func (d *fileDownload) run(ctx context.Context) (Transfer, error) {
+	d.meter.update(func(p *Progress) {
+		*p = Progress{Path: filepath.Base(d.to), Files: 1, Total: d.info.Size()}
+	})
+	part, err := d.openPart()
+	if err != nil {
+		return Transfer{}, err
+	}
+	defer part.Close()
+	size, err := d.fetch(ctx, part)
+	if err == nil {
+		err = d.finish(part)
+	}
+	if err != nil && (!d.options.Resume || errors.Is(err, errChanged)) {
+		err = firstError(err, os.Remove(part.Name()))
+	}
+	if err != nil {
+		return Transfer{}, err
+	}
+	return Transfer{Files: 1, Bytes: size}, nil
+}
+
+// openPart opens the temporary file beside the target; one that an earlier
+// attempt left, if that was about the same file of the guest.
+func (d *fileDownload) openPart() (*os.File, error) {
+	dir, base := filepath.Split(d.to)
+	if base == "" {
+		return nil, &fs.PathError{Op: "download", Path: d.to, Err: fs.ErrInvalid}
+	}
+	if info, err := os.Stat(d.to); err == nil && info.IsDir() {
+		return nil, &fs.PathError{Op: "download", Path: d.to, Err: ErrWrongType}
+	}
+	if !d.options.Resume {
+		return os.CreateTemp(filepath.Clean(dir+"."), "."+base+".*.part")
+	}
+	id := resumeID("download", d.from, d.info.Inode(), d.info.Size(),
+		d.info.ModTime().UnixNano(), d.info.ChangeTime().UnixNano())
+	name := filepath.Join(dir, "."+base+"."+id+".part")
+	part, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|oNoFollow, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := part.Stat(); err != nil || !info.Mode().IsRegular() {
+		part.Close()
+		return nil, &fs.PathError{Op: "resume", Path: name, Err: firstError(err, ErrWrongType)}
+	}
+	return part, nil
+}
+
+// fetch reads what is missing, over broken connections.
+func (d *fileDownload) fetch(ctx context.Context, part *os.File) (int64, error) {
+	at, err := part.Seek(0, io.SeekEnd)
+	if err != nil {
+		return 0, err
+	}
+	begin := at
+	n, err := d.read(ctx, part, at)
+	at += n
+	for r := d.files.client.recover(); d.mayRepeat(err, at-begin) && r.next(ctx); {
+		n, err = d.read(ctx, part, at)
+		if at += n; n > 0 {
+			r = d.files.client.recover() // it gets on
+		}
+	}
+	return at, err
+}
+
+func (d *fileDownload) mayRepeat(err error, received int64) bool {
+	lost, ok := errors.AsType[*ConnectionError](err)
+	return ok && (lost.Lost || received > 0)
+}
+
+// read appends to part from an offset on and returns how much that was.
+func (d *fileDownload) read(ctx context.Context, part *os.File, offset int64) (int64, error) {
+	r, err := d.files.Open(ctx, d.from, ReadOptions{Offset: offset, Checksum: d.options.Checksum})
+	if err != nil {
+		return 0, err
+	}
+	defer r.Close()
+	if offset > 0 && !sameFile(d.info, r.Info()) {
+		return 0, fmt.Errorf("%s: %w", joinError("download", d.from, "resume"), errChanged)
+	}
+	d.info = r.Info()
+	d.meter.update(func(p *Progress) { p.Bytes, p.Total = offset, max(d.info.Size(), offset) })
+	w := &boundedWriter{file: part, left: d.options.MaxBytes - offset, bounded: d.options.MaxBytes > 0, meter: d.meter}
+	n, err := r.WriteTo(w)
+	if errors.Is(err, ErrChecksum) {
+		// What arrived last may not be gone on from.
+		return n, firstError(part.Truncate(offset), err)
+	}
+	return n, err
+}
+
+func sameFile(a, b *FileInfo) bool {
+	return a.Inode() == b.Inode() && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) && a.ChangeTime().Equal(b.ChangeTime())
+}
+
+// finish gives the part what the file had and moves it to its place.
+func (d *fileDownload) finish(part *os.File) error {
+	mode := d.info.Mode().Perm()
+	if d.options.Owners != OwnersUser {
+		if err := d.chown(part); err != nil {
+			return err
+		}
+		mode |= d.info.Mode() & (fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky)
+	}
+	if err := part.Chmod(mode); err != nil {
+		return err
+	}
+	if err := part.Close(); err != nil {
+		return err
+	}
+	// The time of last access stays as it is.
+	if err := os.Chtimes(part.Name(), time.Time{}, d.info.ModTime()); err != nil {
+		return err
+	}
+	return os.Rename(part.Name(), d.to)
+}
+
+func (d *fileDownload) chown(part *os.File) error {
+	uid, gid := d.info.UID(), d.info.GID()
+	if d.options.Owners == OwnersNames {
+		if id, ok := lookupUser(d.info.Owner()); ok {
+			uid = id
+		}
+		if id, ok := lookupGroup(d.info.Group()); ok {
+			gid = id
+		}
+	}
+	return part.Chown(int(uid), int(gid))
+}
+
+// boundedWriter is a file that may not grow beyond a bound.
+type boundedWriter struct {
+	file    *os.File
+	left    int64
+	bounded bool
+	meter   *meter
+}
+
+func (w *boundedWriter) Write(p []byte) (int, error) {
+	if w.bounded && int64(len(p)) > w.left {
+		return 0, fmt.Errorf("%w: DownloadOptions.MaxBytes", ErrLimit)
+	}
+	n, err := w.file.Write(p)
+	w.left -= int64(n)
+	w.meter.update(func(progress *Progress) { progress.Bytes += int64(n) })
+	return n, err
+}

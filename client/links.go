@@ -1,0 +1,49 @@
+package client
+
+import (
+	"context"
+
+	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
+)
+
+// Link gives a file a second name.
+func (f *Files) Link(ctx context.Context, target, path string) error {
+	request := &guestdv1.LinkRequest{Context: f.where()}
+	request.Target, request.RawTarget = toWire(target)
+	request.Path, request.RawPath = toWire(path)
+	_, err := f.client.file.Link(ctx, request)
+	return f.client.mapError(ctx, "link", path, err)
+}
+
+// Symlink makes a symbolic link that holds target as it is.
+func (f *Files) Symlink(ctx context.Context, target, path string) error {
+	request := &guestdv1.SymlinkRequest{Context: f.where()}
+	request.Target, request.RawTarget = toWire(target)
+	request.Path, request.RawPath = toWire(path)
+	_, err := f.client.file.Symlink(ctx, request)
+	return f.client.mapError(ctx, "symlink", path, err)
+}
+
+// Readlink returns what a symbolic link holds.
+func (f *Files) Readlink(ctx context.Context, path string) (string, error) {
+	request := &guestdv1.ReadLinkRequest{Context: f.where()}
+	request.Path, request.RawPath = toWire(path)
+	response, err := f.client.file.ReadLink(ctx, request)
+	if err != nil {
+		return "", f.client.mapError(ctx, "readlink", path, err)
+	}
+	return fromWire(response.GetTarget(), response.GetRawTarget()), nil
+}
+
+// RealPath resolves every symbolic link, "." and ".." of a path, which must
+// exist unless allowMissing; then the end of it need not. The empty path is the
+// base.
+func (f *Files) RealPath(ctx context.Context, path string, allowMissing bool) (string, error) {
+	request := &guestdv1.RealPathRequest{Context: f.where(), AllowMissing: allowMissing}
+	request.Path, request.RawPath = toWire(path)
+	response, err := f.client.file.RealPath(ctx, request)
+	if err != nil {
+		return "", f.client.mapError(ctx, "realpath", path, err)
+	}
+	return fromWire(response.GetPath(), response.GetRawPath()), nil
+}

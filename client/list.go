@@ -1,0 +1,146 @@
+package client
+
+import (
+	"context"
+	"io"
+	"iter"
+
+	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
+)
+
+// ReadDirOptions says how ReadDir lists.
+type ReadDirOptions struct {
+	// NamesOnly fills in nothing but name and type, which is much cheaper.
+	NamesOnly bool
+}
+
+// ReadDir lists a directory in the directory's own order, page by page, so that
+// one of any length takes little memory. The last pair has an error, if there
+// was one. An entry that is there all the time is listed exactly once.
+func (f *Files) ReadDir(ctx context.Context, path string, o ReadDirOptions) iter.Seq2[*FileInfo, error] {
+	return func(yield func(*FileInfo, error) bool) {
+		request := &guestdv1.ReadDirRequest{Context: f.where(), NamesOnly: o.NamesOnly}
+		request.Path, request.RawPath = toWire(path)
+		for {
+			response, err := f.client.file.ReadDir(ctx, request)
+			if err != nil {
+				yield(nil, f.client.mapError(ctx, "read directory", path, err))
+				return
+			}
+			for _, pb := range response.GetEntries() {
+				info, err := entryFromWire(pb)
+				if !yield(info, err) || err != nil {
+					return
+				}
+			}
+			if request.PageToken = response.GetNextPageToken(); len(request.PageToken) == 0 {
+				return
+			}
+		}
+	}
+}
+
+// WalkOptions says what Walk leaves out.
+type WalkOptions struct {
+	MaxDepth      int      // levels below path; 1 is its own entries. Default: all
+	Exclude       []string // patterns as Glob's, on the relative path or, without "/", on the name
+	NamesOnly     bool     // nothing but path, name and type, which is much cheaper
+	OneFilesystem bool     // do not enter other filesystems
+}
+
+// WalkError is a file or directory below a walked one that could not be read.
+// The walk goes on after it.
+type WalkError struct {
+	Path    string // relative to the walked directory
+	Symbol  string // of the error number, for example "EACCES"
+	Message string // the agent's sentence
+}
+
+func (e *WalkError) Error() string { return joinError("walk", e.Path, e.Message) }
+
+// Unwrap is the error number, so that errors.Is(err, fs.ErrPermission) holds.
+func (e *WalkError) Unwrap() error {
+	if errno := errnoOf(e.Symbol); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// Walk lists a tree, directories before what is in them, in the directories'
+// own order and never through a symbolic link. FileInfo.Path is relative to the
+// walked directory. A pair with a [*WalkError] is something that could not be
+// read, and more pairs follow; any other error is the last.
+func (f *Files) Walk(ctx context.Context, path string, o WalkOptions) iter.Seq2[*FileInfo, error] {
+	return func(yield func(*FileInfo, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		request := &guestdv1.WalkRequest{
+			Context:       f.where(),
+			MaxDepth:      uint32(max(o.MaxDepth, 0)),
+			Exclude:       o.Exclude,
+			NamesOnly:     o.NamesOnly,
+			OneFilesystem: o.OneFilesystem,
+		}
+		request.Path, request.RawPath = toWire(path)
+		call, err := f.client.file.Walk(ctx, request)
+		for err == nil {
+			var response *guestdv1.WalkResponse
+			if response, err = call.Recv(); err == nil && !yieldWalk(response, yield) {
+				return
+			}
+		}
+		if err != io.EOF {
+			yield(nil, f.client.mapError(ctx, "walk", path, err))
+		}
+	}
+}
+
+// yieldWalk returns false when the walk is to end.
+func yieldWalk(response *guestdv1.WalkResponse, yield func(*FileInfo, error) bool) bool {
+	for _, pb := range response.GetEntries() {
+		info := infoFromWire(pb)
+		if !isBelow(info.Path()) {
+			yield(nil, protocolError("walked path %q", info.Path()))
+			return false
+		}
+		if !yield(info, nil) {
+			return false
+		}
+	}
+	for _, e := range response.GetErrors() {
+		err := &WalkError{
+			Path:    fromWire(e.GetPath(), e.GetRawPath()),
+			Symbol:  printable(e.GetErrno()),
+			Message: printable(e.GetMessage()),
+		}
+		if !yield(nil, err) {
+			return false
+		}
+	}
+	return true
+}
+
+// Glob lists the paths that match a pattern: "*" and "?" within a name, "[a-z]"
+// and "[^a-z]", "{a,b}", "**" for any number of directories, "\" to quote. No
+// match is no error. The last pair has an error, if there was one.
+func (f *Files) Glob(ctx context.Context, pattern string) iter.Seq2[*FileInfo, error] {
+	return func(yield func(*FileInfo, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		call, err := f.client.file.Glob(ctx, &guestdv1.GlobRequest{Context: f.where(), Pattern: pattern})
+		for err == nil {
+			var response *guestdv1.GlobResponse
+			if response, err = call.Recv(); err != nil {
+				break
+			}
+			for _, pb := range response.GetEntries() {
+				if !yield(infoFromWire(pb), nil) {
+					return
+				}
+			}
+		}
+		if err != io.EOF {
+			yield(nil, f.client.mapError(ctx, "glob", pattern, err))
+		}
+	}
+}

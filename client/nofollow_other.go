@@ -1,0 +1,6 @@
+//go:build !unix
+
+package client
+
+// oNoFollow is nothing where no such flag is.
+const oNoFollow = 0

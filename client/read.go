@@ -1,0 +1,218 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"hash"
+	"io"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/guestd/guestd/internal/wire"
+	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
+)
+
+// readDataField is ReadResponse.data.
+const readDataField protowire.Number = 2
+
+// ReadOptions says what of a file to read.
+type ReadOptions struct {
+	Offset int64 // first byte; negative: so many bytes before the end
+	Length int64 // how many bytes at most; 0: to the end
+
+	// Follow goes on with what is appended later, until the context is done.
+	// A file that becomes shorter or is replaced is read from its start again;
+	// Reader.Restarts counts that.
+	Follow bool
+
+	// AllowSpecial reads from FIFOs and devices too.
+	AllowSpecial bool
+
+	// Checksum checks what arrives. Following has none.
+	Checksum Checksum
+}
+
+// Reader reads a file from the guest. It is for one goroutine; to end a Read
+// that waits, cancel Open's context.
+type Reader struct {
+	client   *Client
+	ctx      context.Context // Open's: a Reader is a call that is under way
+	cancel   context.CancelFunc
+	call     guestdv1.FileService_ReadClient
+	path     string
+	info     *FileInfo
+	checksum Checksum
+	sum      hash.Hash // nil: none
+	received uint64
+	restarts int
+
+	in      wire.Incoming
+	message guestdv1.ReadResponse
+	scratch []byte
+	rest    []byte // of scratch, not yet read
+	err     error  // what Read returns after rest
+}
+
+// Open opens a file for reading, once and in order. The reader, which ctx ends
+// as well, must be closed. The end of the file is io.EOF only if its checksum is
+// right; if not, Read's error is [ErrChecksum].
+func (f *Files) Open(ctx context.Context, path string, o ReadOptions) (*Reader, error) {
+	request := &guestdv1.ReadRequest{
+		Context:      f.where(),
+		Offset:       o.Offset,
+		Follow:       o.Follow,
+		AllowSpecial: o.AllowSpecial,
+	}
+	request.Path, request.RawPath = toWire(path)
+	if o.Length > 0 {
+		request.Length = new(uint64(o.Length))
+	}
+	r := &Reader{client: f.client, ctx: ctx, path: path, checksum: o.Checksum}
+	if o.Follow {
+		r.checksum = NoChecksum
+	}
+	request.Checksum, r.sum = r.checksum.toWire(), r.checksum.new()
+	callCtx, cancel := context.WithCancel(ctx)
+	call, err := f.client.file.Read(callCtx, request)
+	if err != nil {
+		cancel()
+		return nil, f.client.mapError(ctx, "open", path, err)
+	}
+	r.call, r.cancel = call, cancel
+	r.in = wire.Incoming{DataField: readDataField, Message: &r.message}
+	if err := r.begin(); err != nil {
+		cancel()
+		return nil, f.client.mapError(ctx, "open", path, err)
+	}
+	return r, nil
+}
+
+// begin receives the file's description.
+func (r *Reader) begin() error {
+	if err := r.call.RecvMsg(&r.in); err != nil {
+		return unexpectedEOF(err)
+	}
+	if r.in.Bulk() != 0 || r.message.GetInfo() == nil {
+		return protocolError("no info at the beginning of a read")
+	}
+	r.info = infoFromWire(r.message.GetInfo())
+	return nil
+}
+
+// Info is the file as it was opened.
+func (r *Reader) Info() *FileInfo { return r.info }
+
+// Restarts is how often a followed file began anew.
+func (r *Reader) Restarts() int { return r.restarts }
+
+// Read reads the next bytes.
+func (r *Reader) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for len(r.rest) == 0 {
+		if r.err != nil {
+			return 0, r.err
+		}
+		r.rest, r.err = r.next()
+	}
+	n := copy(p, r.rest)
+	r.rest = r.rest[n:]
+	return n, nil
+}
+
+// WriteTo writes the rest of the file to w.
+func (r *Reader) WriteTo(w io.Writer) (int64, error) {
+	var total int64
+	for {
+		for len(r.rest) > 0 {
+			n, err := w.Write(r.rest)
+			total += int64(n)
+			r.rest = r.rest[n:]
+			if err != nil {
+				return total, err
+			}
+		}
+		if r.err == io.EOF {
+			return total, nil
+		}
+		if r.err != nil {
+			return total, r.err
+		}
+		r.rest, r.err = r.next()
+	}
+}
+
+// Close ends the reading.
+func (r *Reader) Close() error {
+	r.cancel()
+	r.in.Free()
+	return nil
+}
+
+// next receives the next bytes, which may be none. They are valid until the
+// next call.
+func (r *Reader) next() ([]byte, error) {
+	if err := r.call.RecvMsg(&r.in); err != nil {
+		return nil, r.client.mapError(r.ctx, "read", r.path, unexpectedEOF(err))
+	}
+	if r.in.Bulk() != 0 {
+		r.scratch = contiguous(&r.in, r.scratch)
+		return r.count(r.scratch), nil
+	}
+	switch part := r.message.GetPart().(type) {
+	case *guestdv1.ReadResponse_Data:
+		return r.count(part.Data), nil
+	case *guestdv1.ReadResponse_Restarted:
+		r.restarts++
+		return nil, nil
+	case *guestdv1.ReadResponse_End:
+		return nil, r.end(part.End)
+	}
+	// Something of a newer agent.
+	return nil, nil
+}
+
+func (r *Reader) count(b []byte) []byte {
+	r.received += uint64(len(b))
+	if r.sum != nil {
+		r.sum.Write(b)
+	}
+	return b
+}
+
+// end checks what was received; io.EOF if it is right.
+func (r *Reader) end(end *guestdv1.ReadEnd) error {
+	if end.GetBytes() != r.received {
+		return protocolError("%s: %d bytes were sent, %d arrived", r.path, end.GetBytes(), r.received)
+	}
+	if err := r.checksum.verify(r.path, r.sum, end.GetChecksum()); err != nil {
+		return err
+	}
+	return io.EOF
+}
+
+// ReadFile reads a whole file, however large: it belongs to a guest, so mind
+// where the path leads.
+func (f *Files) ReadFile(ctx context.Context, path string) ([]byte, error) {
+	r, err := f.Open(ctx, path, ReadOptions{})
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	var content bytes.Buffer
+	// The size is the guest's word: it saves copies and is trusted no further.
+	content.Grow(int(min(max(r.info.Size(), 0), 4<<20)) + 512)
+	if _, err := r.WriteTo(&content); err != nil {
+		return nil, err
+	}
+	return content.Bytes(), nil
+}
+
+// unexpectedEOF is for streams that must not end without saying so.
+func unexpectedEOF(err error) error {
+	if err == io.EOF {
+		return protocolError("a stream ended early")
+	}
+	return err
+}

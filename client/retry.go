@@ -1,0 +1,78 @@
+package client
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/grpc/connectivity"
+)
+
+// recovery is one effort to get over a broken connection: how often was tried,
+// and until when to go on.
+type recovery struct {
+	client   *Client
+	deadline time.Time
+	attempts int
+}
+
+// recover begins an effort that ends after Config.ReattachTimeout.
+func (c *Client) recover() recovery {
+	return recovery{client: c, deadline: time.Now().Add(c.reattachTimeout)}
+}
+
+// next returns true when it is time for another attempt: there is a connection
+// again. It returns false when time or ctx is over.
+func (r *recovery) next(ctx context.Context) bool {
+	ctx, cancel := context.WithDeadline(ctx, r.deadline)
+	defer cancel()
+	if !pause(ctx, r.attempts) {
+		return false
+	}
+	r.attempts++
+	conn := r.client.conn
+	for {
+		state := conn.GetState()
+		switch state {
+		case connectivity.Ready:
+			return ctx.Err() == nil
+		case connectivity.Shutdown:
+			return false
+		case connectivity.Idle:
+			conn.Connect()
+		}
+		if !conn.WaitForStateChange(ctx, state) {
+			return false
+		}
+	}
+}
+
+// pause keeps attempts apart when connections are made but break at once; where
+// none can be made gRPC waits by itself. It returns false when ctx is over.
+func pause(ctx context.Context, attempts int) bool {
+	if attempts == 0 {
+		return ctx.Err() == nil
+	}
+	timer := time.NewTimer(min(time.Second, time.Millisecond<<min(attempts, 10)))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// retry makes a call that may be made twice, and makes it again when the
+// connection breaks under it. An agent that cannot be reached in the first
+// place is an error at once.
+func retry[R any](ctx context.Context, c *Client, call func() (R, error)) (R, error) {
+	response, err := call()
+	if !isConnectionLost(err) || c.dial.lastError() != nil {
+		return response, err
+	}
+	r := c.recover()
+	for isConnectionLost(err) && r.next(ctx) {
+		response, err = call()
+	}
+	return response, err
+}

@@ -1,0 +1,276 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
+)
+
+// writeDataField is WriteRequest.data.
+const writeDataField protowire.Number = 2
+
+// WriteMode is how a write treats what is there.
+type WriteMode int
+
+const (
+	// Atomic writes a temporary file in the same directory, which then takes
+	// the target's place: nobody sees half of it, and a write that fails leaves
+	// the old file as it was. Of a symbolic link, what it leads to is replaced.
+	Atomic WriteMode = iota
+	// Exclusive is Atomic, and fails with fs.ErrExist if there is a target.
+	Exclusive
+	// Overwrite cuts the file to nothing, or makes it, and writes in place.
+	Overwrite
+	// Append writes at the end of the file, or makes it.
+	Append
+	// Update writes in place from Offset on, and cuts nothing.
+	Update
+)
+
+func (m WriteMode) toWire() guestdv1.WriteMode {
+	switch m {
+	case Exclusive:
+		return guestdv1.WriteMode_WRITE_MODE_EXCLUSIVE
+	case Overwrite:
+		return guestdv1.WriteMode_WRITE_MODE_TRUNCATE
+	case Append:
+		return guestdv1.WriteMode_WRITE_MODE_APPEND
+	case Update:
+		return guestdv1.WriteMode_WRITE_MODE_UPDATE
+	default:
+		return guestdv1.WriteMode_WRITE_MODE_ATOMIC
+	}
+}
+
+// WriteOptions says how to write a file. The zero value writes it atomically,
+// with a checksum from end to end.
+type WriteOptions struct {
+	Mode WriteMode
+
+	// Perm is the permission bits; 0: those of the target, 0644 for a new file.
+	Perm fs.FileMode
+	// Owner is NAME|UID[:GROUP|GID]; empty: the target's, for a new file the
+	// user's.
+	Owner string
+	// ModTime is the time of last change; zero: the guest's now.
+	ModTime time.Time
+	// Parents makes missing parent directories, mode 0755.
+	Parents bool
+	// Sync waits until the file is on its device.
+	Sync bool
+
+	// Size is how many bytes the file will have, if that is known: a full disk
+	// is then told at once, and another size in the end is an error. 0: not
+	// known.
+	Size int64
+	// Offset is where Update begins.
+	Offset int64
+
+	// ResumeID, 1 to 64 characters of [A-Za-z0-9._-], makes the write
+	// resumable: what arrived stays in the guest for up to 24 hours when it
+	// breaks off, and the next write of the same path, id and content sends
+	// only the rest. Atomic and Exclusive only.
+	ResumeID string
+
+	// Checksum is what the guest checks before the file takes its place.
+	Checksum Checksum
+}
+
+// WriteFile writes what r has to a file and returns the file as it is then.
+// With a ResumeID, r begins at the file's start all the same: what the guest has
+// is read and checked, but not sent.
+//
+// An error of r ends the write as any other does: an atomic one leaves the old
+// file as it was.
+func (f *Files) WriteFile(ctx context.Context, path string, r io.Reader, o WriteOptions) (*FileInfo, error) {
+	w := &fileWrite{files: f, path: path, options: o}
+	return w.run(ctx, r)
+}
+
+// WriteBytes is WriteFile of bytes.
+func (f *Files) WriteBytes(ctx context.Context, path string, data []byte, o WriteOptions) (*FileInfo, error) {
+	if o.Size == 0 && o.Mode <= Exclusive {
+		o.Size = int64(len(data))
+	}
+	return f.WriteFile(ctx, path, bytes.NewReader(data), o)
+}
+
+// fileWrite is one call of Write.
+type fileWrite struct {
+	files     *Files
+	path      string
+	options   WriteOptions
+	perm      *uint32     // wins over options.Perm
+	sent      func(n int) // told of what r gave, resumed parts included; may be nil
+	fromStart bool        // do not resume
+
+	resumedAt int64 // where the last attempt began
+	most      int64 // the furthest that any has come
+}
+
+func (w *fileWrite) run(ctx context.Context, r io.Reader) (*FileInfo, error) {
+	sum := w.options.Checksum.new()
+	resumed, err := w.resumed(ctx)
+	if err == nil && resumed > 0 {
+		resumed, err = w.skip(r, sum, resumed)
+	}
+	w.resumedAt = resumed
+	var start *guestdv1.WriteRequest
+	if err == nil {
+		start, err = w.start(resumed)
+	}
+	var response *guestdv1.WriteResponse
+	if err == nil {
+		response, err = w.transfer(ctx, start, r, sum)
+	}
+	if source, ok := err.(*sourceError); ok {
+		return nil, fmt.Errorf("%s: %w", joinError("write", w.path, "read the source"), source.err)
+	}
+	if err != nil {
+		return nil, w.files.client.mapError(ctx, "write", w.path, err)
+	}
+	return infoFromWire(response.GetInfo()), nil
+}
+
+// transfer makes the call. When it returns early, ending the call's context
+// makes the agent drop what it got.
+func (w *fileWrite) transfer(ctx context.Context, start *guestdv1.WriteRequest, r io.Reader, sum hash.Hash) (*guestdv1.WriteResponse, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	call, err := w.files.client.file.Write(ctx)
+	if err == nil {
+		err = call.Send(start)
+	}
+	if err == nil {
+		err = w.send(call, r, sum)
+	}
+	if err == nil && sum != nil {
+		err = w.commit(call, sum)
+	}
+	if err != nil && err != io.EOF { // io.EOF: receiving tells why
+		return nil, err
+	}
+	response, err := call.CloseAndRecv()
+	if err != nil {
+		return nil, unexpectedEOF(err)
+	}
+	return response, nil
+}
+
+// resumed is how much of the file the guest has from an earlier attempt.
+func (w *fileWrite) resumed(ctx context.Context) (int64, error) {
+	if w.options.ResumeID == "" || w.fromStart {
+		return 0, nil
+	}
+	request := &guestdv1.StatUploadRequest{Context: w.files.where(), ResumeId: w.options.ResumeID}
+	request.Path, request.RawPath = toWire(w.path)
+	response, err := w.files.client.file.StatUpload(ctx, request)
+	if err = w.files.client.mapError(ctx, "write", w.path, err); errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	return int64(response.GetOffset()), err
+}
+
+// skip reads what the guest has already. If r is shorter than that, the write
+// begins at r's end, and the checksum or the size tells the rest.
+func (w *fileWrite) skip(r io.Reader, sum hash.Hash, n int64) (int64, error) {
+	var to io.Writer = io.Discard
+	if sum != nil {
+		to = sum
+	}
+	b := make([]byte, chunkSize)
+	var done int64
+	for done < n {
+		m, err := fill(r, b[:min(n-done, chunkSize)])
+		to.Write(b[:m])
+		done += int64(m)
+		w.progress(m)
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return done, &sourceError{err}
+		}
+	}
+	return done, nil
+}
+
+func (w *fileWrite) start(resumed int64) (*guestdv1.WriteRequest, error) {
+	o := &w.options
+	if o.Offset < 0 || o.Size < 0 {
+		return nil, fmt.Errorf("%w: negative offset or size", ErrInvalidRequest)
+	}
+	start := &guestdv1.WriteStart{
+		Context:     w.files.where(),
+		Mode:        o.Mode.toWire(),
+		Owner:       o.Owner,
+		ModifyTime:  timeToWire(o.ModTime),
+		MakeParents: o.Parents,
+		Sync:        o.Sync,
+		ResumeId:    o.ResumeID,
+		Offset:      uint64(resumed + o.Offset),
+	}
+	start.Path, start.RawPath = toWire(w.path)
+	start.Permissions = w.perm
+	if w.perm == nil && o.Perm != 0 {
+		start.Permissions = new(modeToWire(o.Perm))
+	}
+	if o.Size > 0 {
+		start.Size = new(uint64(o.Size))
+	}
+	return &guestdv1.WriteRequest{Part: &guestdv1.WriteRequest_Start{Start: start}}, nil
+}
+
+// send sends the rest of r. Io.EOF means that the agent has ended the call.
+func (w *fileWrite) send(call guestdv1.FileService_WriteClient, r io.Reader, sum hash.Hash) error {
+	sender := bulkSender{call: call, field: writeDataField, pool: &w.files.client.pool}
+	at := w.resumedAt
+	for {
+		b := sender.buffer()
+		n, readErr := fill(r, *b)
+		if readErr != nil && readErr != io.EOF {
+			sender.drop(b)
+			return &sourceError{readErr}
+		}
+		if sum != nil {
+			sum.Write((*b)[:n])
+		}
+		if err := sender.send(b, n); err != nil {
+			return err
+		}
+		w.progress(n)
+		at += int64(n)
+		w.most = max(w.most, at)
+		if readErr == io.EOF {
+			return nil
+		}
+	}
+}
+
+func (w *fileWrite) commit(call guestdv1.FileService_WriteClient, sum hash.Hash) error {
+	return call.Send(&guestdv1.WriteRequest{Part: &guestdv1.WriteRequest_Commit{Commit: &guestdv1.WriteCommit{
+		Checksum: &guestdv1.Checksum{Type: w.options.Checksum.toWire(), Value: sum.Sum(nil)},
+	}}})
+}
+
+func (w *fileWrite) progress(n int) {
+	if w.sent != nil && n > 0 {
+		w.sent(n)
+	}
+}
+
+// sourceError is an error of the caller's reader, not of the call.
+type sourceError struct{ err error }
+
+func (e *sourceError) Error() string { return e.err.Error() }
+
+func (e *sourceError) Unwrap() error { return e.err }
