@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"strconv"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/guestd/guestd/fsops"
+	"github.com/guestd/guestd/internal/archive"
 	"github.com/guestd/guestd/internal/passwd"
 	"github.com/guestd/guestd/proc"
 	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
@@ -198,6 +200,7 @@ func filesReason(err error, meta map[string]string) (reason, bool) {
 	var sum *fsops.ChecksumError
 	var size *fsops.SizeError
 	var write *fsops.WriteError
+	var unsafe *archive.UnsafeEntryError
 	switch {
 	case errors.As(err, &sum):
 		meta["want"], meta["got"] = hex.EncodeToString(sum.Want), hex.EncodeToString(sum.Got)
@@ -211,6 +214,13 @@ func filesReason(err error, meta map[string]string) (reason, bool) {
 		return guestdv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, true
 	case errors.Is(err, fsops.ErrTooMany), errors.Is(err, fsops.ErrWatchLimit):
 		return guestdv1.ErrorReason_ERROR_REASON_LIMIT_REACHED, true
+	case errors.As(err, &unsafe):
+		meta["path"] = unsafe.Name
+		return guestdv1.ErrorReason_ERROR_REASON_UNSAFE_ENTRY, true
+	case errors.Is(err, archive.ErrHeader), errors.Is(err, archive.ErrPattern), errors.Is(err, io.ErrUnexpectedEOF):
+		return guestdv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, true
+	case errors.Is(err, fsops.ErrResume):
+		return guestdv1.ErrorReason_ERROR_REASON_RESUME_MISMATCH, true
 	case errors.Is(err, fsops.ErrBusy):
 		return guestdv1.ErrorReason_ERROR_REASON_LOCKED, true
 	case errors.As(err, &write):

@@ -1,0 +1,205 @@
+//go:build linux
+
+package agent
+
+import (
+	"crypto/sha256"
+	"errors"
+	"hash"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"math"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/mem"
+
+	"github.com/guestd/guestd/fsops"
+	"github.com/guestd/guestd/internal/wire"
+	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
+)
+
+// readDataField is ReadResponse.data; a test compares it with the descriptor.
+const readDataField = 2
+
+// followChunk is the buffer of a Read that follows. It is held while nothing
+// happens, perhaps for days, so it is smaller than the others'.
+const followChunk = 16 << 10
+
+// Read implements guestd.v1.FileService.
+func (s *fileService) Read(req *guestdv1.ReadRequest, stream grpc.ServerStreamingServer[guestdv1.ReadResponse]) error {
+	view, path, err := s.target(req)
+	if err != nil {
+		return err
+	}
+	opts, err := readOptions(req)
+	if err != nil {
+		return err
+	}
+	sum, err := newChecksum(req.GetChecksum())
+	if err != nil {
+		return err
+	}
+	reader, err := view.OpenRead(stream.Context(), path, opts)
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+	info, err := describe(view, reader.Info(), path)
+	if err != nil {
+		return err
+	}
+	err = stream.Send(&guestdv1.ReadResponse{Part: &guestdv1.ReadResponse_Info{Info: info}})
+	if err != nil {
+		return err
+	}
+	out := &readStream{
+		ServerStreamingServer: stream,
+		pool:                  s.pool,
+		sum:                   sum,
+		now: func() (*guestdv1.FileInfo, error) {
+			info, err := view.Stat(stream.Context(), path)
+			if errors.Is(err, fs.ErrNotExist) {
+				info, err = reader.Info(), nil // renamed once more; it will be noticed
+			}
+			if err != nil {
+				return nil, err
+			}
+			return describe(view, info, path)
+		},
+	}
+	if req.Length == nil || req.GetLength() > 0 { // OpenRead knows no range of nothing
+		if err := out.copy(reader, readChunk(reader.Info(), opts)); err != nil {
+			return err
+		}
+	}
+	end := &guestdv1.ReadEnd{Bytes: out.bytes, Checksum: sum.wire()}
+	return stream.Send(&guestdv1.ReadResponse{Part: &guestdv1.ReadResponse_End{End: end}})
+}
+
+// readOptions translates a request.
+func readOptions(req *guestdv1.ReadRequest) (fsops.ReadOptions, error) {
+	if req.GetFollow() && req.GetChecksum() != guestdv1.ChecksumType_CHECKSUM_TYPE_UNSPECIFIED {
+		return fsops.ReadOptions{}, invalidRequest("checksum: of what is followed has no end")
+	}
+	return fsops.ReadOptions{
+		Offset:       req.GetOffset(),
+		Length:       int64(min(req.GetLength(), math.MaxInt64)),
+		Follow:       req.GetFollow(),
+		AllowSpecial: req.GetAllowSpecial(),
+	}, nil
+}
+
+// readChunk is the size of the pieces in which a file is sent: no more than it
+// seems to have. The byte beyond lets the first read of a small file see its
+// end.
+func readChunk(info *fsops.FileInfo, opts fsops.ReadOptions) int {
+	switch {
+	case opts.Follow:
+		return followChunk
+	case info.IsRegular() && info.Size > 0:
+		return int(min(info.Size+1, wire.ChunkSize))
+	}
+	return wire.ChunkSize
+}
+
+// readStream is the sending half of a Read.
+type readStream struct {
+	grpc.ServerStreamingServer[guestdv1.ReadResponse]
+	pool  *wire.Pool
+	sum   *checksum
+	now   func() (*guestdv1.FileInfo, error) // the file that is being read
+	bytes uint64                             // sent so far
+}
+
+// copy sends what reader gives, up to its end.
+func (s *readStream) copy(reader *fsops.Reader, chunk int) error {
+	for {
+		buf := s.pool.Get(chunk)
+		n, readErr := reader.Read(*buf)
+		*buf = (*buf)[:n]
+		if err := s.send(buf); err != nil {
+			return err
+		}
+		switch {
+		case readErr == nil:
+		case errors.Is(readErr, io.EOF):
+			return nil
+		case errors.Is(readErr, fsops.ErrTruncated), errors.Is(readErr, fsops.ErrReplaced):
+			if err := s.restart(); err != nil {
+				return err
+			}
+		default:
+			return readErr
+		}
+	}
+}
+
+// send sends what is in buf, which it takes over from the pool's user.
+func (s *readStream) send(buf *[]byte) error {
+	if len(*buf) == 0 {
+		s.pool.Put(buf)
+		return nil
+	}
+	s.sum.add(*buf)
+	s.bytes += uint64(len(*buf))
+	payload := mem.NewBuffer(buf, s.pool)
+	defer payload.Free()
+	return s.SendMsg(&wire.Data{Field: readDataField, Payload: payload})
+}
+
+// restart tells that the file starts anew.
+func (s *readStream) restart() error {
+	info, err := s.now()
+	if err != nil {
+		return err
+	}
+	restarted := &guestdv1.ReadRestarted{Info: info}
+	return s.Send(&guestdv1.ReadResponse{Part: &guestdv1.ReadResponse_Restarted{Restarted: restarted}})
+}
+
+// checksum sums up what is sent. A nil checksum does nothing.
+type checksum struct {
+	kind guestdv1.ChecksumType
+	hash hash.Hash
+}
+
+// newChecksum returns nil for no checksum.
+func newChecksum(kind guestdv1.ChecksumType) (*checksum, error) {
+	algorithm, err := wireAlgorithm("checksum", kind)
+	switch algorithm {
+	case fsops.SHA256:
+		return &checksum{kind, sha256.New()}, nil
+	case fsops.CRC32C:
+		return &checksum{kind, crc32.New(crc32.MakeTable(crc32.Castagnoli))}, nil
+	}
+	return nil, err
+}
+
+// add takes the next bytes.
+func (c *checksum) add(p []byte) {
+	if c != nil {
+		c.hash.Write(p)
+	}
+}
+
+// wire returns the value up to now; nil for no checksum.
+func (c *checksum) wire() *guestdv1.Checksum {
+	if c == nil {
+		return nil
+	}
+	return &guestdv1.Checksum{Type: c.kind, Value: c.hash.Sum(nil)}
+}
+
+// wireAlgorithm translates a checksum's type.
+func wireAlgorithm(field string, kind guestdv1.ChecksumType) (fsops.Algorithm, error) {
+	switch kind {
+	case guestdv1.ChecksumType_CHECKSUM_TYPE_UNSPECIFIED:
+		return fsops.NoChecksum, nil
+	case guestdv1.ChecksumType_CHECKSUM_TYPE_SHA256:
+		return fsops.SHA256, nil
+	case guestdv1.ChecksumType_CHECKSUM_TYPE_CRC32C:
+		return fsops.CRC32C, nil
+	}
+	return fsops.NoChecksum, invalidRequest("%s: type %d is not known", field, kind)
+}
