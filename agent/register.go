@@ -10,10 +10,14 @@ import (
 )
 
 // register puts every service on the gRPC server. Reflection comes last: it
-// describes the others.
-func (s *Server) register() {
+// describes the others. quit is closed when everything must end.
+func (s *Server) register(quit <-chan struct{}) {
 	healthv1.RegisterHealthServer(s.grpc, s.health)
 	guestdv1.RegisterFileServiceServer(s.grpc,
 		newFileService(s.config.Files, s.config.Processes.BootID(), s.pool))
+	guestdv1.RegisterProcessServiceServer(s.grpc, &processService{
+		table: s.config.Processes, pool: s.pool, background: &s.calls, quit: quit,
+	})
+	guestdv1.RegisterSystemServiceServer(s.grpc, newSystemService(s))
 	reflection.RegisterV1(s.grpc)
 }

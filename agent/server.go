@@ -64,6 +64,14 @@ type Config struct {
 	Files *fsops.System
 	// Version is the build's version as GetInfo tells it; empty is "(devel)".
 	Version string
+	// Features is Capabilities.features, for example "ssh".
+	Features []string
+	// VsockCID tells the machine's own context id, if it is known by now;
+	// nil: never known. It is called for every GetInfo and must not block.
+	VsockCID func() (cid uint32, ok bool)
+	// Refused tells how many connections the listeners have refused; nil:
+	// none. It must not block.
+	Refused func() uint64
 	// Allow lists what a client may call: services ("guestd.v1.FileService")
 	// and methods ("guestd.v1.FileService/Read"). nil allows everything; an
 	// empty list, like every other, still allows health checks and
@@ -88,6 +96,7 @@ type Server struct {
 	closing atomic.Bool // Shutdown or Close was called
 	stop    context.CancelCauseFunc
 	stopped sync.WaitGroup // what Shutdown started
+	calls   sync.WaitGroup // what outlives the handler that started it
 }
 
 // New returns a server that serves nothing yet. It fails if config names
@@ -124,7 +133,7 @@ func New(config Config) (*Server, error) {
 			MinTime: minClientPing, PermitWithoutStream: true,
 		}),
 	)
-	s.register()
+	s.register(running.Done())
 	services := s.grpc.GetServiceInfo()
 	for name := range services {
 		s.health.SetServingStatus(name, healthv1.HealthCheckResponse_SERVING)
@@ -145,7 +154,7 @@ func (s *Server) complete() (err error) {
 		}
 	}
 	if s.config.Processes == nil {
-		if s.config.Processes, err = proc.NewTable(proc.Config{Logger: s.log}); err != nil {
+		if s.config.Processes, err = proc.NewTable(proc.Config{Logger: s.log, BootID: bootID()}); err != nil {
 			return err
 		}
 		s.ownTable = true
@@ -192,6 +201,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.stop(errShuttingDown)
 	s.conns.running.Wait()
+	s.calls.Wait()
 	return err
 }
 
@@ -227,6 +237,7 @@ func (s *Server) Close() error {
 	s.grpc.Stop()
 	s.stopped.Wait()
 	s.conns.running.Wait()
+	s.calls.Wait()
 	if s.ownTable {
 		return s.config.Processes.Close()
 	}

@@ -182,6 +182,15 @@ func (in *Incoming) AppendTo(list [][]byte) [][]byte {
 // len(dst).
 func (in *Incoming) CopyTo(dst []byte) int { return in.buffers.CopyTo(dst) }
 
+// Take hands the received bytes to the caller, who frees them; in holds nothing
+// then. It is for those who pass them on to another goroutine.
+func (in *Incoming) Take() mem.BufferSlice {
+	buffers := in.buffers
+	in.buffers = nil
+	in.Free()
+	return buffers
+}
+
 // Free gives the received bytes back. It may be called at any time and more
 // than once.
 func (in *Incoming) Free() {

@@ -173,6 +173,17 @@ func TestReferences(t *testing.T) {
 	if receiving.out == 0 {
 		t.Error("buffers were given back while Incoming holds them")
 	}
+	taken := in.Take()
+	if in.Bulk() != 0 || in.Len() != 0 || taken.Len() != len(data) {
+		t.Errorf("took %d bytes, left field %d with %d", taken.Len(), in.Bulk(), in.Len())
+	}
+	if err := codec.Unmarshal(append(mem.BufferSlice{mem.SliceBuffer(encoded[:4])}, taken...), &in); err != nil {
+		t.Fatal(err)
+	}
+	taken.Free()
+	if in.Bulk() != 2 || !bytes.Equal(content(&in), data) {
+		t.Errorf("got field %d with %d bytes from what was taken", in.Bulk(), in.Len())
+	}
 
 	// Another message into the same Incoming gives the first one back.
 	message, err := proto.Marshal(&guestdv1.WriteRequest{Part: &guestdv1.WriteRequest_Start{
