@@ -115,8 +115,9 @@ func pathError(op, path string, err error) error {
 		return nil
 	}
 	var pe *fs.PathError
+	var we *WriteError
 	var ie *IdentityError
-	if errors.As(err, &pe) || errors.As(err, &ie) {
+	if errors.As(err, &pe) || errors.As(err, &we) || errors.As(err, &ie) {
 		return err
 	}
 	return &fs.PathError{Op: op, Path: path, Err: err}

@@ -255,7 +255,10 @@ func (w *Writer) reserve(fd int, from int64) error {
 	if w.opts.Size <= 0 || w.opts.Size <= from-w.begin {
 		return nil
 	}
-	return reserveSpace(fd, from, w.opts.Size-(from-w.begin))
+	if err := reserveSpace(fd, from, w.opts.Size-(from-w.begin)); err != nil {
+		return &WriteError{Path: w.path, Written: from, Err: err}
+	}
+	return nil
 }
 
 func (w *Writer) openDirect(abs string) error {
