@@ -303,6 +303,7 @@ func TestDialBurst(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
+	_ = l.(*net.UnixListener).SetDeadline(time.Now().Add(patience))
 
 	const burst = 50
 	errs := make(chan error, burst)

@@ -70,6 +70,7 @@ func TestHostOnly(t *testing.T) {
 			l := HostOnly(inner, test.policy)
 			near, far := net.Pipe()
 			defer far.Close()
+			_ = far.SetDeadline(time.Now().Add(10 * time.Second))
 			inner <- near
 			close(inner)
 			c, err := l.Accept()
@@ -177,6 +178,7 @@ func TestPeerOfTCP(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
 	if p, err := PeerOf(c); err == nil {
 		t.Errorf("peer %v", p)
 	}

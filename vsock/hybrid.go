@@ -41,7 +41,7 @@ func handshake(ctx context.Context, c net.Conn, port uint32) error {
 	})
 	err := requestPort(c, port)
 	if !stop() {
-		<-interrupted // or it would set the deadline of a connection in use
+		<-interrupted // the goroutine is ours and ends before we do
 		return ctx.Err()
 	}
 	return err
