@@ -23,8 +23,10 @@ type dirNode struct {
 const keepOpen = 64
 
 // openRootNode opens the directory a descent begins at, through symbolic links.
-func (f *FS) openRootNode(abs string) (*dirNode, error) {
-	fd, err := f.openPath(abs, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+func (f *FS) openRootNode(abs string) (*dirNode, error) { return f.openRootNodeAs(abs, unix.O_RDONLY) }
+
+func (f *FS) openRootNodeAs(abs string, access int) (*dirNode, error) {
+	fd, err := f.openPath(abs, access|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -47,8 +49,12 @@ func newDirNode(parent *dirNode, fd int) (*dirNode, error) {
 
 // open descends into the directory name. Each open is matched by a close of the
 // child before the parent is used again.
-func (n *dirNode) open(name string) (*dirNode, error) {
-	fd, err := openAt(n.fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+func (n *dirNode) open(name string) (*dirNode, error) { return n.openAs(name, unix.O_RDONLY) }
+
+// openAs is open with O_PATH for a directory that is only passed through, and
+// need not be readable.
+func (n *dirNode) openAs(name string, access int) (*dirNode, error) {
+	fd, err := openAt(n.fd, name, access|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -115,13 +115,13 @@ func (r *Reader) reopen() error {
 	r.mu.Lock()
 	if r.endErr != nil {
 		r.mu.Unlock()
-		w.file.Close()
+		w.close()
 		return r.failed()
 	}
 	old, watch := r.w, r.watch
 	r.w, r.watch, r.offset = w, nil, 0
 	r.mu.Unlock()
-	old.file.Close()
+	old.close()
 	watch.close()
 	return ErrReplaced
 }

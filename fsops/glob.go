@@ -41,7 +41,7 @@ func (f *FS) Glob(ctx context.Context, pattern string, fn func(path string) erro
 		states = states.add(elements)
 	}
 	return f.do(func() error {
-		node, err := f.openRootNode(root)
+		node, err := f.openRootNodeAs(root, states.access())
 		if err == unix.ENOENT || err == unix.ENOTDIR || err == unix.EACCES {
 			return nil
 		}

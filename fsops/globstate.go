@@ -94,6 +94,14 @@ func (s globStates) literals() (names []string, all bool) {
 	return names, all
 }
 
+// access returns how to open a directory that waits for s.
+func (s globStates) access() int {
+	if _, all := s.literals(); all {
+		return unix.O_PATH
+	}
+	return unix.O_RDONLY
+}
+
 func unescape(element string) string {
 	if strings.IndexByte(element, '\\') < 0 {
 		return element
@@ -212,13 +220,13 @@ func (g *globber) match(node *dirNode, at string, entry DirEntry, states globSta
 
 func (g *globber) open(node *dirNode, sub globDir) (*dirNode, error) {
 	if !sub.symlink {
-		return node.open(sub.name)
+		return node.openAs(sub.name, sub.states.access())
 	}
 	resolve := uint64(0)
 	if g.fs.creds != nil {
 		resolve = unix.RESOLVE_NO_MAGICLINKS
 	}
-	fd, err := openHow(node.fd, sub.name, unix.O_RDONLY|unix.O_DIRECTORY, 0, resolve)
+	fd, err := openHow(node.fd, sub.name, sub.states.access()|unix.O_DIRECTORY, 0, resolve)
 	if err != nil {
 		return nil, err
 	}

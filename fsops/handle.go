@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"io/fs"
 
 	"golang.org/x/sys/unix"
 )
@@ -47,6 +46,7 @@ func (f *FS) Open(ctx context.Context, path string, opts OpenOptions) (*Handle, 
 		fd, info, err := f.openFile(abs, opts.Flags, perm, opts.AllowSpecial)
 		if err == nil {
 			h = f.newHandle(fd, path, info)
+			h.appends = opts.Flags&unix.O_APPEND != 0
 		}
 		return err
 	})
@@ -64,6 +64,8 @@ type Handle struct {
 	fs   *FS
 	path string // as the caller wrote it
 	w    *waitable
+
+	appends bool // opened with O_APPEND
 }
 
 // newHandle takes over fd.
@@ -76,24 +78,27 @@ func (h *Handle) Path() string { return h.path }
 
 // Read reads at the handle's position and moves it; io.EOF at the end.
 func (h *Handle) Read(ctx context.Context, p []byte) (int, error) {
-	return h.transfer(ctx, h.w.read, func() (int, error) { return h.w.file.Read(p) })
+	return h.transfer(ctx, "read", h.w.read, func() (int, error) { return h.w.file.Read(p) })
 }
 
 // ReadAt reads at offset off until p is full; fewer bytes come with io.EOF.
 func (h *Handle) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
-	return h.transfer(ctx, h.w.read, func() (int, error) { return h.w.file.ReadAt(p, off) })
+	return h.transfer(ctx, "read", h.w.read, func() (int, error) { return h.w.file.ReadAt(p, off) })
 }
 
 // Write writes all of p at the handle's position, or at the end with O_APPEND.
 // Fewer bytes come with an error.
 func (h *Handle) Write(ctx context.Context, p []byte) (int, error) {
-	return h.transfer(ctx, h.w.write, func() (int, error) { return h.w.file.Write(p) })
+	return h.transfer(ctx, "write", h.w.write, func() (int, error) { return h.w.file.Write(p) })
 }
 
 // WriteAt writes all of p at offset off. With O_APPEND the kernel writes at the
-// end nevertheless.
+// end nevertheless, and the position moves.
 func (h *Handle) WriteAt(ctx context.Context, p []byte, off int64) (int, error) {
-	return h.transfer(ctx, h.w.write, func() (int, error) { return h.w.file.WriteAt(p, off) })
+	if h.appends {
+		return h.Write(ctx, p) // os.File refuses WriteAt then
+	}
+	return h.transfer(ctx, "write", h.w.write, func() (int, error) { return h.w.file.WriteAt(p, off) })
 }
 
 // Seek sets the position for Read and Write; see [io.Seeker].
@@ -148,9 +153,9 @@ func (h *Handle) Sync(ctx context.Context, dataOnly bool) error {
 }
 
 // Close closes the file and frees its locks. A second Close gives fs.ErrClosed.
-func (h *Handle) Close() error { return h.w.file.Close() }
+func (h *Handle) Close() error { return h.w.close() }
 
-func (h *Handle) transfer(ctx context.Context, bounded func(context.Context, func() (int, error)) (int, error), fn func() (int, error)) (n int, err error) {
+func (h *Handle) transfer(ctx context.Context, op string, bounded func(context.Context, func() (int, error)) (int, error), fn func() (int, error)) (n int, err error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
@@ -161,16 +166,12 @@ func (h *Handle) transfer(ctx context.Context, bounded func(context.Context, fun
 	if err == io.EOF || ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return n, err
 	}
-	return n, pathError("transfer", h.path, err)
+	return n, pathError(op, h.path, err)
 }
 
 func (h *Handle) control(ctx context.Context, op string, fn func(fd int) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	err := h.fs.do(func() error { return h.w.control(fn) })
-	if errors.Is(err, fs.ErrClosed) {
-		err = fs.ErrClosed
-	}
-	return pathError(op, h.path, err)
+	return pathError(op, h.path, h.fs.do(func() error { return h.w.control(fn) }))
 }

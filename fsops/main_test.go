@@ -77,6 +77,26 @@ func newSystem(t testing.TB) *System {
 	return sys
 }
 
+// memFS is ownFS on a file system in memory where there is one, for tests that
+// make very many files.
+func memFS(t testing.TB) (*FS, string) {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "fsops-test-")
+	if err != nil {
+		return ownFS(t)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	f, err := newSystem(t).Own(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f, dir
+}
+
 // ownFS is the view of whoever runs the tests, based on a fresh directory.
 func ownFS(t testing.TB) (*FS, string) {
 	t.Helper()

@@ -5,8 +5,9 @@ package fsops
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
-	"syscall"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -99,6 +100,7 @@ type waitable struct {
 	file     *os.File
 	pollable bool // it has deadlines; a regular file has none and never waits
 	fifo     bool
+	closed   atomic.Bool
 
 	// The deadlines belong to whoever holds the token.
 	reading, writing chan struct{}
@@ -178,6 +180,21 @@ func (w *waitable) awaitWriter() error {
 		return err == nil && n > 0
 	})
 	w.hadWriter = err == nil
+	return w.rawError(err)
+}
+
+// close closes the file, which ends what waits.
+func (w *waitable) close() error {
+	w.closed.Store(true)
+	return w.file.Close()
+}
+
+// rawError makes an error of a [syscall.RawConn] what the methods of os.File
+// return: it has an error of its own for a closed file.
+func (w *waitable) rawError(err error) error {
+	if err != nil && w.closed.Load() {
+		return fs.ErrClosed
+	}
 	return err
 }
 
@@ -187,13 +204,8 @@ func (w *waitable) control(fn func(fd int) error) error {
 	if err != nil {
 		return err
 	}
-	return controlRaw(raw, fn)
-}
-
-func controlRaw(raw syscall.RawConn, fn func(fd int) error) error {
-	var err error
 	if ctlErr := raw.Control(func(fd uintptr) { err = fn(int(fd)) }); ctlErr != nil {
-		return ctlErr
+		return w.rawError(ctlErr)
 	}
 	return err
 }

@@ -185,7 +185,7 @@ func (r *Reader) Close() error {
 	r.end(pathError("read", r.path, fs.ErrClosed))
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	err := r.w.file.Close()
+	err := r.w.close()
 	if r.watch != nil {
 		err = errors.Join(err, r.watch.close())
 		r.watch = nil

@@ -367,7 +367,7 @@ func (w *Writer) writev(bufs [][]byte) (written int64, err error) {
 			return err != unix.EAGAIN // a full FIFO: wait in the poller
 		})
 		if rawErr != nil {
-			return written, rawErr
+			return written, w.w.rawError(rawErr)
 		}
 		if err != nil {
 			return written, err
@@ -555,7 +555,7 @@ func (w *Writer) finish(keep bool) error {
 			err = w.fs.do(func() error { return unix.Unlinkat(w.target.dirfd, w.temp, 0) })
 		}
 	}
-	err = errors.Join(err, w.w.file.Close())
+	err = errors.Join(err, w.w.close())
 	if w.target != nil {
 		w.target.close()
 	}
