@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"net/url"
 	"os"
 	"regexp"
@@ -171,9 +170,6 @@ func (c FileCondition) await(ctx context.Context) (Match, error) {
 	})
 }
 
-// httpPatience bounds one try of an HTTPCondition.
-const httpPatience = 5 * time.Second
-
 func (c HTTPCondition) check() error {
 	u, err := url.Parse(c.URL)
 	if err != nil || u.Scheme != "http" || u.Host == "" {
@@ -190,23 +186,17 @@ func (c HTTPCondition) await(ctx context.Context) (m Match, err error) {
 	if low == 0 && high == 0 {
 		low, high = 200, 399
 	}
-	client := &http.Client{
-		Transport:     &http.Transport{DisableKeepAlives: true},
-		Timeout:       httpPatience,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	u, err := url.Parse(c.URL)
+	if err != nil {
+		return m, err
 	}
 	err = poll(ctx, func() bool {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.URL, nil)
+		status, err := httpStatus(ctx, u)
 		if err != nil {
 			return false
 		}
-		resp, err := client.Do(req)
-		if err != nil {
-			return false
-		}
-		_ = resp.Body.Close()
-		m.Status = resp.StatusCode
-		return low <= m.Status && m.Status <= high
+		m.Status = status
+		return low <= status && status <= high
 	})
 	return m, err
 }
