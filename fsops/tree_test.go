@@ -182,6 +182,21 @@ func TestTreeAsUser(t *testing.T) {
 		t.Errorf("root's file skipped: %+v, %v", sum, err)
 	}
 
+	// A directory that exists and is another's keeps its mode.
+	if err := os.MkdirAll(base+"/shared/d", 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(base+"/shared", 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(base+"/shared/d", 0o777); err != nil {
+		t.Fatal(err)
+	}
+	sum, err = user.Upload(t.Context(), treeTar(t), "shared", fsops.UploadOptions{})
+	if err != nil || sum.NoteCount != 1 || sum.Notes[0].Reason != archive.ReasonDir {
+		t.Errorf("into a shared directory: %+v, %v", sum, err)
+	}
+
 	root := treeOwn(t, base)
 	if _, err := root.Upload(t.Context(), treeTar(t), "numeric", fsops.UploadOptions{Owner: fsops.TreeOwnerNumeric}); err != nil {
 		t.Fatal(err)

@@ -108,10 +108,11 @@ const (
 	ReasonUnknownType Reason = "unknown entry type"     // a tar type this package does not know
 	ReasonOtherFS     Reason = "on another file system" // the directory is there, its content is not
 
-	ReasonGrew   Reason = "grew while read"       // cut at the size it had first
-	ReasonShrank Reason = "shrank while read"     // filled with zeros to the size it had first
-	ReasonOwner  Reason = "owner not restored"    // the rights do not suffice; set-id bits are dropped
-	ReasonXattr  Reason = "attribute not carried" // an extended attribute was refused or is too large
+	ReasonGrew   Reason = "grew while read"         // cut at the size it had first
+	ReasonShrank Reason = "shrank while read"       // filled with zeros to the size it had first
+	ReasonOwner  Reason = "owner not restored"      // the rights do not suffice; set-id bits are dropped
+	ReasonDir    Reason = "attributes not restored" // of a directory of somebody else's that existed
+	ReasonXattr  Reason = "attribute not carried"   // an extended attribute was refused or is too large
 )
 
 // note records n within the bound.

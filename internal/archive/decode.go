@@ -52,7 +52,10 @@ func (d *decoder) next(h *header) error {
 		}
 		flag := block[offType]
 		if flag == 'S' {
-			return fmt.Errorf("%q: old GNU sparse format (pack with --format=posix): %w", h.name, ErrHeader)
+			if err := d.gnuSparse(block, h); err != nil {
+				return err
+			}
+			return d.entry(h)
 		}
 		d.in.consume(blockSize)
 		meta, err := d.meta(flag, h)
@@ -136,10 +139,15 @@ func (d *decoder) entry(h *header) error {
 		return fmt.Errorf("%q: link without a target: %w", h.name, ErrHeader)
 	}
 	d.left, d.pad = h.size, padding(h.size)
-	if h.isSparse {
-		return d.sparseMap(h)
+	if !h.isSparse {
+		return nil
 	}
-	return nil
+	if d.pax.sparseMajor != "" {
+		if err := d.sparseMap(h); err != nil {
+			return err
+		}
+	}
+	return d.checkExtents(h)
 }
 
 // data returns the entry's next bytes, at most limit, or io.EOF at its end. The

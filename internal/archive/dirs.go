@@ -19,8 +19,9 @@ type dirStack struct {
 }
 
 type level struct {
-	name string
-	fd   int // or closed
+	name     string
+	fd       int  // or closed
+	reopened bool // fd is not the one that was pushed
 }
 
 const closed = -1
@@ -53,12 +54,24 @@ func (s *dirStack) reopen() (int, error) {
 		}
 		s.drop(fd, i-1)
 		if l.fd == closed && i >= len(s.levels)-maxOpenDirs/2 {
-			l.fd = next
+			l.fd, l.reopened = next, true
 			s.open++
 		}
 		fd = next
 	}
 	return fd, nil
+}
+
+// takeReopened reports whether the top one's descriptor is another than when it
+// was last asked, and so has lost its position.
+func (s *dirStack) takeReopened() bool {
+	if len(s.levels) == 0 {
+		return false
+	}
+	l := &s.levels[len(s.levels)-1]
+	reopened := l.reopened
+	l.reopened = false
+	return reopened
 }
 
 // drop closes fd if level i does not hold it.
@@ -81,7 +94,7 @@ func (s *dirStack) push(name string, fd int) {
 			}
 		}
 	}
-	s.levels = append(s.levels, level{name, fd})
+	s.levels = append(s.levels, level{name: name, fd: fd})
 	s.open++
 }
 

@@ -6,12 +6,15 @@ import (
 	"archive/tar"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // gnuTar returns the path of GNU tar.
@@ -90,20 +93,36 @@ func TestWeReadGNUFormat(t *testing.T) {
 	sameTree(t, snapshot(t, theirs+"/src"), snapshot(t, ours+"/src"))
 }
 
-func TestOldSparseFormatIsRefused(t *testing.T) {
+func TestOldSparseFormats(t *testing.T) {
 	gnu := gnuTar(t)
 	src := t.TempDir()
-	writeFile(t, src+"/sparse", "")
-	if err := os.Truncate(src+"/sparse", 1<<20); err != nil {
+	f, err := os.Create(src + "/many")
+	if err != nil {
 		t.Fatal(err)
 	}
+	defer f.Close()
+	for i := range 60 { // more extents than go into the header and one block behind it
+		if _, err := f.WriteAt([]byte("island"), int64(i)<<20); err != nil {
+			t.Fatal(err)
+		}
+	}
+	writeFile(t, src+"/hole", "")
+	if err := os.Truncate(src+"/hole", 1<<20+5); err != nil {
+		t.Fatal(err)
+	}
+	want := snapshotContent(t, src)
 	for _, args := range [][]string{
-		{"--format=gnu"}, {"--format=posix", "--sparse-version=0.0"}, {"--format=posix", "--sparse-version=0.1"},
+		{"--format=gnu"}, {"--format=posix", "--sparse-version=0.0"},
+		{"--format=posix", "--sparse-version=0.1"}, {"--format=posix", "--sparse-version=1.0"},
 	} {
-		data := run(t, nil, gnu, append(args, "--sparse", "-c", "-C", src, "sparse")...)
-		_, err := Unpack(t.Context(), bytes.NewReader(data), t.TempDir(), UnpackOptions{})
-		if !errors.Is(err, ErrHeader) {
-			t.Errorf("%q: error %v", args, err)
+		data := run(t, nil, gnu, append(args, "--sparse", "-c", "-C", src, "many", "hole")...)
+		if len(data) > 1<<20 {
+			t.Fatalf("%q: tar found no holes here", args)
+		}
+		dest := t.TempDir()
+		unpack(t, data, dest, UnpackOptions{})
+		if got := snapshotContent(t, dest); got != want {
+			t.Errorf("%q:\n%s\nwant\n%s", args, got, want)
 		}
 	}
 }
@@ -270,4 +289,26 @@ func FuzzHeader(f *testing.F) {
 			agree(t, &h, std)
 		}
 	})
+}
+
+// snapshotContent has the names, sizes and contents of the files in root, and
+// fails if one takes more room than a hundredth of its size.
+func snapshotContent(t *testing.T, root string) string {
+	t.Helper()
+	var lines []string
+	for _, name := range names(t, root)[1:] {
+		var st unix.Stat_t
+		if err := unix.Stat(filepath.Join(root, name), &st); err != nil {
+			t.Fatal(err)
+		}
+		if st.Blocks*512 > max(st.Size/100, 1<<19) {
+			t.Errorf("%s takes %d blocks", name, st.Blocks)
+		}
+		sum, err := contentSum(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, fmt.Sprintf("%s %d %s", name, st.Size, sum))
+	}
+	return strings.Join(lines, "\n")
 }

@@ -116,8 +116,8 @@ type Limits struct {
 
 // Overwrite is what [Unpack] does about a file, link or special file that
 // exists. Directories always merge: an existing one takes the archive's mode,
-// owner and times (not with OverwriteKeep), and keeps what else is in it. A
-// directory never replaces a file, nor a file a directory: that is an error.
+// owner and times (not with OverwriteKeep; with a note instead where it is
+// somebody else's), and keeps what else is in it. A directory never replaces a file, nor a file a directory: that is an error.
 type Overwrite int
 
 const (

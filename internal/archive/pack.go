@@ -296,18 +296,47 @@ func (p *packer) dirEntry(name string, fd int, st *info) error {
 	return p.emit(&h)
 }
 
-// children packs what is in the top directory of the stack, open at fd.
+// children packs what is in the top directory of the stack, open at fd: batch
+// by batch, so that memory does not grow with the directory, unless the names
+// are to be sorted.
 func (p *packer) children(ctx context.Context, name string, fd int) error {
-	entries, err := readDir(fd, p.dirents)
-	if err != nil {
-		return p.unreadable("readdir", name, err)
+	var offset int64
+	for more := true; more; {
+		var entries []dirent
+		var err error
+		for more && (entries == nil || p.opts.Sort) {
+			if entries, more, err = readDir(entries, fd, p.dirents); err != nil {
+				return p.unreadable("readdir", name, err)
+			}
+		}
+		if p.opts.Sort {
+			slices.SortFunc(entries, func(a, b dirent) int { return strings.Compare(a.name, b.name) })
+		} else if offset, err = unix.Seek(fd, 0, io.SeekCurrent); err != nil {
+			return pathError("seek", p.path(name), err)
+		}
+		if err := p.batch(ctx, name, entries); err != nil || !more {
+			return err
+		}
+		// Deep below, this directory's descriptor may have been closed and
+		// another opened for it. Its offset is the file system's cookie, which
+		// outlives descriptors (NFS servers need that).
+		if fd, err = p.dirs.top(); err != nil {
+			return p.unreadable("open", name, err)
+		}
+		if !p.dirs.takeReopened() {
+			continue
+		}
+		if _, err := unix.Seek(fd, offset, io.SeekStart); err != nil {
+			return pathError("seek", p.path(name), err)
+		}
 	}
-	if p.opts.Sort {
-		slices.SortFunc(entries, func(a, b dirent) int { return strings.Compare(a.name, b.name) })
-	}
+	return nil
+}
+
+// batch packs entries of the top directory of the stack.
+func (p *packer) batch(ctx context.Context, name string, entries []dirent) error {
 	for _, d := range entries {
-		// Deep below, this directory's descriptor may have been closed.
-		dir, err := p.dirs.top()
+		dir, err := p.dirs.top() // not always the same; see children
 		if err != nil {
 			return p.unreadable("open", name, err)
 		}

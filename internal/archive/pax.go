@@ -16,7 +16,8 @@ type paxRecords struct {
 	sparseMajor    string
 	sparseName     string
 	sparseSize     string
-	sparseOther    bool // records of the sparse formats before 1.0
+	sparseMap      string   // of the formats before 1.0: offsets and lengths
+	sparseNumbers  []string // its parts in 0.0, which has a record for each
 	xattrs         []xattr
 }
 
@@ -66,10 +67,12 @@ func (p *paxRecords) set(key, value string) {
 		p.sparseMajor = value
 	case "GNU.sparse.name":
 		p.sparseName = value
-	case "GNU.sparse.realsize":
+	case "GNU.sparse.realsize", "GNU.sparse.size": // the latter before 1.0
 		p.sparseSize = value
-	case "GNU.sparse.map", "GNU.sparse.numblocks", "GNU.sparse.offset":
-		p.sparseOther = true
+	case "GNU.sparse.map":
+		p.sparseMap = value
+	case "GNU.sparse.offset", "GNU.sparse.numbytes":
+		p.sparseNumbers = append(p.sparseNumbers, value)
 	default:
 		if name, ok := strings.CutPrefix(key, "SCHILY.xattr."); ok && name != "" {
 			p.xattrs = append(p.xattrs, xattr{unescapeXattr(name), value})
@@ -91,11 +94,8 @@ func (p *paxRecords) apply(h *header) error {
 		}
 		h.mtime = t
 	}
-	if p.sparseMajor == "1" && h.kind == kindFile {
-		h.isSparse = true
-		setString(&h.name, p.sparseName)
-	} else if p.sparseMajor != "" || p.sparseOther {
-		return fmt.Errorf("sparse format before 1.0: %w", ErrHeader)
+	if err := p.applySparse(h); err != nil {
+		return err
 	}
 	for _, f := range []struct {
 		dst   *int64
@@ -117,6 +117,31 @@ func (p *paxRecords) apply(h *header) error {
 		*f.dst = n
 	}
 	return nil
+}
+
+// applySparse makes h a sparse file if the records say so. In format 1.0 the map
+// is not here but before the data.
+func (p *paxRecords) applySparse(h *header) error {
+	marked := p.sparseMajor != "" || p.sparseMap != "" || p.sparseNumbers != nil
+	if h.kind != kindFile || (p.sparseSize == "" && !marked) {
+		return nil
+	}
+	if p.sparseSize == "" {
+		return sparseError(h) // as an ordinary file it would hold its own map
+	}
+	setString(&h.name, p.sparseName)
+	switch p.sparseMajor {
+	case "1":
+		h.isSparse = true
+		return nil
+	case "", "0":
+		p.sparseMajor = ""
+		if len(p.sparseNumbers) > 0 {
+			p.sparseMap = strings.Join(p.sparseNumbers, ",")
+		}
+		return p.paxExtents(h)
+	}
+	return fmt.Errorf("sparse format %q: %w", p.sparseMajor, ErrHeader)
 }
 
 func setString(dst *string, value string) {

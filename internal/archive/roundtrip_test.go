@@ -64,11 +64,11 @@ func richTree(t *testing.T, root string) {
 	}
 	f, err := os.Create(root + "/sparse")
 	do(err)
-	for _, off := range []int64{0, 1 << 20, 64<<20 + 77} {
+	for _, off := range []int64{0, 1 << 20, 16<<20 + 77} {
 		_, err := f.WriteAt([]byte("data in a hole"), off)
 		do(err)
 	}
-	do(f.Truncate(100 << 20))
+	do(f.Truncate(20 << 20))
 	do(f.Close())
 	f, err = os.Create(root + "/hole")
 	do(err)
@@ -183,6 +183,9 @@ func TestRoundTrip(t *testing.T) {
 func TestOneByteAtATime(t *testing.T) {
 	src := filepath.Join(t.TempDir(), "src")
 	richTree(t, src)
+	if err := os.Truncate(src+"/large", 1000); err != nil {
+		t.Fatal(err)
+	}
 	want := snapshot(t, src)
 	data, _ := pack(t, src, PackOptions{})
 	dest := t.TempDir() + "/dst"

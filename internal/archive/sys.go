@@ -111,18 +111,18 @@ func closeFD(fd int) error {
 	return nil
 }
 
-// readDir returns the names of the open directory fd, reading into buf.
-func readDir(fd int, buf []byte) ([]dirent, error) {
-	var entries []dirent
+// readDir appends the next names of the open directory fd, as many as go into
+// buf. It reports false at the end.
+func readDir(entries []dirent, fd int, buf []byte) ([]dirent, bool, error) {
 	for {
 		n, err := unix.ReadDirent(fd, buf)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil || n <= 0 {
-			return entries, err
+			return entries, false, err
 		}
-		entries = parseDirents(entries, buf[:n])
+		return parseDirents(entries, buf[:n]), true, nil
 	}
 }
 

@@ -178,7 +178,7 @@ func (u *unpacker) rootEntry(h *header) error {
 	case h.kind == kindDir:
 		u.sum.Dirs++
 		if u.createdDest {
-			u.postpone("", h)
+			u.postpone(nil, h, false)
 		}
 	case u.opts.StripComponents > 0:
 		u.sum.note(h.name, ReasonStripped, nil)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -157,8 +158,12 @@ func (u *unpacker) finishUnopened(dir int, name string, h *header) error {
 // dirMeta is what a directory gets at the very end, when nothing is created in
 // it any more: that would change its time, or be refused by its mode.
 type dirMeta struct {
-	path string // elements joined by slashes; empty for dest
-	h    header
+	path    string // elements joined by slashes; empty for dest
+	mode    uint32
+	owner   owner
+	mtime   time.Time
+	xattrs  []xattr
+	existed bool
 }
 
 // directory creates a directory, open to its owner alone for now.
@@ -176,7 +181,7 @@ func (u *unpacker) directory(dir int, base string, h *header) error {
 		}
 		u.sum.Dirs++
 		if u.opts.Overwrite != OverwriteKeep {
-			u.postpone(strings.Join(u.elements, "/"), h)
+			u.postpone(u.elements, h, true)
 		}
 		return nil
 	}
@@ -184,12 +189,16 @@ func (u *unpacker) directory(dir int, base string, h *header) error {
 		return u.pathError("mkdir", h.name, err)
 	}
 	u.sum.Dirs++
-	u.postpone(strings.Join(u.elements, "/"), h)
+	u.postpone(u.elements, h, false)
 	return nil
 }
 
-func (u *unpacker) postpone(path string, h *header) {
-	u.later = append(u.later, dirMeta{path, *h})
+func (u *unpacker) postpone(elements []string, h *header, existed bool) {
+	m := dirMeta{path: strings.Join(elements, "/"), mode: h.mode, owner: u.owner(h), mtime: h.mtime, existed: existed}
+	if u.opts.Xattrs {
+		m.xattrs = h.xattrs
+	}
+	u.later = append(u.later, m)
 }
 
 // finishDirs gives all directories their metadata, each after those in it. Of
@@ -203,7 +212,11 @@ func (u *unpacker) finishDirs() error {
 		if i+1 < len(u.later) && u.later[i+1].path == m.path {
 			continue
 		}
-		if err := u.finishDir(m); err != nil && first == nil {
+		err := u.finishDir(m)
+		if m.existed && errors.Is(err, unix.EPERM) {
+			// It is somebody else's, and was before.
+			u.sum.note(m.path, ReasonDir, err)
+		} else if err != nil && first == nil {
 			first = err
 		}
 	}
@@ -215,7 +228,8 @@ func (u *unpacker) finishDir(m *dirMeta) error {
 	if m.path != "" {
 		u.elements = append(u.elements, strings.Split(m.path, "/")...)
 	}
-	fd, err := u.enter(&u.dirs, u.elements, &m.h, false)
+	h := &header{kind: kindDir, name: m.path, mode: m.mode, mtime: m.mtime, xattrs: m.xattrs}
+	fd, err := u.enter(&u.dirs, u.elements, h, false)
 	if err != nil {
 		return err
 	}
@@ -223,14 +237,14 @@ func (u *unpacker) finishDir(m *dirMeta) error {
 	if err != nil {
 		return u.pathError("stat", m.path, err)
 	}
-	kept, err := u.chown(fd, &st, &m.h, u.owner(&m.h))
+	kept, err := u.chown(fd, &st, h, m.owner)
 	if err != nil {
 		return err
 	}
-	if err := u.setMeta(fd, &st, &m.h, kept); err != nil {
+	if err := u.setMeta(fd, &st, h, kept); err != nil {
 		return err
 	}
-	if err := setFileTime(fd, fd, ".", m.h.mtime); err != nil {
+	if err := setFileTime(fd, fd, ".", h.mtime); err != nil {
 		return u.pathError("utimes", m.path, err)
 	}
 	return nil

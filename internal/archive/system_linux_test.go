@@ -2,7 +2,9 @@ package archive
 
 import (
 	"bytes"
+	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -81,6 +83,82 @@ func TestDeep(t *testing.T) {
 	first, _ := pack(t, src+"/", PackOptions{Sort: true})
 	if at := bytes.Index(first, []byte(name)); !bytes.Equal(again[at:], first[at:]) { // behind the entry of the top itself
 		t.Error("the restored tree packs differently")
+	}
+}
+
+// A directory so large that its names come in several batches, in which a deep
+// descent makes its descriptor be closed between two of them.
+func TestDeepAndWide(t *testing.T) {
+	const files = 3000
+	src, dest := t.TempDir(), t.TempDir()
+	if err := os.MkdirAll(src+"/a/wide", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for i := range files {
+		writeFile(t, fmt.Sprintf("%s/a/wide/%04d", src, i), "x")
+		if i%500 == 0 {
+			deep := fmt.Sprintf("%s/a/wide/deep%d", src, i) + strings.Repeat("/d", 2*maxOpenDirs)
+			if err := os.MkdirAll(deep, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	data, sum := pack(t, src+"/", PackOptions{})
+	if sum.Files != files || sum.Dirs != 3+6*(2*maxOpenDirs+1) {
+		t.Errorf("packed %+v", sum)
+	}
+	unpack(t, data, dest, UnpackOptions{PreserveOwner: true})
+	setTime(t, src, 1, 0)
+	setTime(t, dest, 1, 0)
+	sameTree(t, snapshot(t, src), snapshot(t, dest))
+}
+
+// Ten gigabytes of hole cost nothing, in the archive or on the way.
+func TestHugeSparseFile(t *testing.T) {
+	const size = 10 << 30
+	src, dest := t.TempDir(), t.TempDir()
+	f, err := os.Create(src + "/disk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, off := range []int64{0, 5 << 30, size - 4096} {
+		if _, err := f.WriteAt([]byte("boot sector"), off); err != nil {
+			t.Skipf("SKIP: no files of 10 GiB here: %v", err)
+		}
+	}
+	if err := f.Truncate(size); err != nil {
+		t.Fatal(err)
+	}
+	want := dataExtents(int(f.Fd()), size)
+	if len(want) != 3 {
+		t.Skipf("SKIP: the file system keeps no holes: %v", want)
+	}
+	data, sum := pack(t, src+"/", PackOptions{})
+	if len(data) > 1<<20 || sum.Bytes > 1<<20 {
+		t.Fatalf("archive has %d bytes: %+v", len(data), sum)
+	}
+	unpack(t, data, dest, UnpackOptions{Limits: Limits{MaxBytes: 1 << 20}})
+	g, err := os.Open(dest + "/disk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	st, err := g.Stat()
+	if err != nil || st.Size() != size {
+		t.Fatalf("restored %v, %v", st, err)
+	}
+	if got := dataExtents(int(g.Fd()), size); !slices.Equal(got, want) {
+		t.Errorf("extents %v, want %v", got, want)
+	}
+	for _, e := range want {
+		a, b := make([]byte, e.len), make([]byte, e.len)
+		if _, err := f.ReadAt(a, e.off); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := g.ReadAt(b, e.off); err != nil || !bytes.Equal(a, b) {
+			t.Errorf("content at %d differs, %v", e.off, err)
+		}
 	}
 }
 
