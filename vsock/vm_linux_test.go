@@ -192,6 +192,7 @@ func TestVMAppearsLate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer func() { _ = waiting.Close() }()
 	loaded := make(chan error, 1)
 	go func() {
 		line, _ := bufio.NewReader(waiting).ReadString('\n')
