@@ -146,7 +146,7 @@ func (w *waitable) bounded(ctx context.Context, token chan struct{}, setDeadline
 	}
 	defer func() { <-token }()
 	if err := setDeadline(time.Time{}); err != nil {
-		return 0, err
+		return 0, w.rawError(err)
 	}
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {

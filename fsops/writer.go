@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash"
 	"io/fs"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -567,9 +568,9 @@ func (w *Writer) keepPartial() error {
 	err := w.fs.do(func() error {
 		return w.w.control(func(fd int) error { return unix.Ftruncate(fd, w.offset) })
 	})
-	if dir, pathErr := w.fs.resolve(w.path); pathErr == nil {
-		dir, _ = splitLast(dir)
-		w.fs.sys.partials.add(w.fs, dir+w.temp)
+	// By way of symbolic links, the directory need not be that of the path.
+	if dir, linkErr := readlinkAt(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(w.target.dirfd)); linkErr == nil {
+		w.fs.sys.partials.add(w.fs, joinPath(dir, w.temp))
 	}
 	return err
 }
