@@ -191,24 +191,16 @@ func wantFailure(t testing.TB, err error, code codes.Code, reason guestdv1.Error
 		t.Errorf("got %v (%v), want %v", st.Code(), err, code)
 		return
 	}
-	name := strings.TrimPrefix(reason.String(), "ERROR_REASON_")
-	for _, detail := range st.Details() {
-		info, ok := detail.(*errdetails.ErrorInfo)
-		if !ok {
-			continue
-		}
-		if info.GetReason() != name || info.GetDomain() != "guestd" {
-			t.Errorf("%v: reason %s/%s, want guestd/%s", err, info.GetDomain(), info.GetReason(), name)
-		}
-		for i := 0; i < len(meta); i += 2 {
-			got, ok := info.GetMetadata()[meta[i]]
-			if !ok || meta[i+1] != "" && got != meta[i+1] {
-				t.Errorf("%v: metadata %s is %q, want %q", err, meta[i], got, meta[i+1])
-			}
-		}
-		return
+	info := errorInfoOf(err)
+	if name := strings.TrimPrefix(reason.String(), "ERROR_REASON_"); info.GetReason() != name || info.GetDomain() != "guestd" {
+		t.Errorf("%v: reason %s/%s, want guestd/%s", err, info.GetDomain(), info.GetReason(), name)
 	}
-	t.Errorf("%v: no ErrorInfo", err)
+	for i := 0; i < len(meta); i += 2 {
+		got, ok := info.GetMetadata()[meta[i]]
+		if !ok || meta[i+1] != "" && got != meta[i+1] {
+			t.Errorf("%v: metadata %s is %q, want %q", err, meta[i], got, meta[i+1])
+		}
+	}
 }
 
 // upload writes a file in pieces of piece bytes; sum, if not nil, goes into the
@@ -319,3 +311,16 @@ func TestFileBulkFields(t *testing.T) {
 		}
 	}
 }
+
+// errorInfoOf returns the details of a failed call, or nil.
+func errorInfoOf(err error) *errdetails.ErrorInfo {
+	for _, detail := range status.Convert(err).Details() {
+		if info, ok := detail.(*errdetails.ErrorInfo); ok {
+			return info
+		}
+	}
+	return nil
+}
+
+func errorReason(err error) string          { return errorInfoOf(err).GetReason() }
+func errorMeta(err error) map[string]string { return errorInfoOf(err).GetMetadata() }
