@@ -1,0 +1,125 @@
+//go:build linux
+
+// Command guestd is the agent inside a microVM: gRPC for the host, over vsock.
+// Started as PID 1 it is also the guest's init. See `guestd help`.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/guestd/guestd/internal/boot"
+	"github.com/guestd/guestd/proc"
+)
+
+// version is set by the linker; see the Makefile.
+var version = ""
+
+// Exit codes. A failure is 1 so that a supervisor starts the agent again; bad
+// usage is 2, as for package flag.
+const (
+	exitFailure = 1
+	exitUsage   = 2
+)
+
+const usage = `guestd is the agent inside a Linux microVM: it runs programs and moves files for
+the host, over gRPC on vsock.
+
+Usage:
+
+  guestd serve [options]   serve until SIGTERM; 'guestd serve --help' lists them
+  guestd version           print the version
+  guestd help              print this
+
+As PID 1, in an initramfs as /init or with init=/sbin/guestd, it is the guest's
+init: it mounts what is missing, starts itself again as the agent, reaps, and
+powers off. The kernel's command line then configures it:
+
+  guestd.listen=ADDR       as serve --listen; may be repeated
+  guestd.hostname=NAME     the hostname instead of /etc/hostname
+  guestd.config=FILE       as serve --config
+  guestd.modules=A,B       more kernel modules to load
+  guestd.poweroff=reboot   end by rebooting, for VMMs that exit only then
+`
+
+// shimCommand is how package proc has this binary apply, in the child, what
+// only a process itself can set before it executes a program.
+const shimCommand = "exec-shim"
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func run(args []string, stdout, stderr io.Writer) int {
+	if os.Getpid() == 1 {
+		return runInit(args, stderr)
+	}
+	if len(args) == 0 {
+		fmt.Fprint(stderr, usage)
+		return exitUsage
+	}
+	switch args[0] {
+	case "serve":
+		return fail(stderr, serve(args[1:], stderr))
+	case "version", "-version", "--version":
+		fmt.Fprintf(stdout, "guestd %s %s/%s %s\n", buildVersion(), runtime.GOOS, runtime.GOARCH, runtime.Version())
+		return 0
+	case "help", "-h", "-help", "--help":
+		fmt.Fprint(stdout, usage)
+		return 0
+	case shimCommand:
+		return fail(stderr, proc.ExecShim())
+	}
+	fmt.Fprintf(stderr, "guestd: unknown command %q; 'guestd help' lists them\n", args[0])
+	return exitUsage
+}
+
+// runInit is PID 1. The kernel hands parameters that it does not know to init
+// as arguments, so they mean nothing, unless somebody started a container with
+// `guestd serve` and the options for it.
+func runInit(args []string, stderr io.Writer) int {
+	config := boot.Config{}
+	if len(args) > 0 && args[0] == "serve" {
+		config.Command = func(boot.Options) []string { return args }
+	}
+	status, err := boot.Run(config)
+	if err != nil {
+		return fail(stderr, err)
+	}
+	return status
+}
+
+// usageError is a mistake in the command line or the configuration.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func fail(stderr io.Writer, err error) int {
+	var bad usageError
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		return 0
+	case errors.As(err, &bad):
+		fmt.Fprintf(stderr, "guestd: %v\n", err)
+		return exitUsage
+	}
+	fmt.Fprintf(stderr, "guestd: %v\n", err)
+	return exitFailure
+}
+
+// buildVersion is the linker's version, or the module's where the binary was
+// made by `go install`.
+func buildVersion() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}
