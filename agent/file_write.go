@@ -113,6 +113,7 @@ func (s *writeStream) copyTo(w *fsops.Writer) (commit *guestdv1.WriteCommit, err
 			if err := s.store(w, s.pieces, s.next.Len()); err != nil {
 				return nil, err
 			}
+			s.next.Free() // for the transport, which is receiving already
 			continue
 		}
 		switch part := s.message.GetPart().(type) {

@@ -1,0 +1,300 @@
+//go:build linux
+
+package agent
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/mem"
+
+	"github.com/guestd/guestd/internal/wire"
+	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
+)
+
+// bulkSize is what one transfer moves.
+const bulkSize = 1 << 30
+
+// bulkClient connects as package client does: with the codec and the sizes of
+// package wire.
+func bulkClient(t testing.TB, c *fileClient) *fileClient {
+	t.Helper()
+	fast := dialFiles(t, c.socket,
+		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(wire.NewCodec())),
+		grpc.WithReadBufferSize(wire.ReadBuffer),
+		grpc.WithStaticStreamWindowSize(wire.StreamWindow),
+		grpc.WithStaticConnWindowSize(wire.ConnWindow))
+	fast.dir = memoryDir(t)
+	return fast
+}
+
+// send uploads size bytes of content, again and again.
+func (c *fileClient) send(ctx context.Context, start *guestdv1.WriteStart, content []byte, size int) error {
+	stream, err := c.Write(ctx)
+	if err != nil {
+		return err
+	}
+	if err := stream.Send(&guestdv1.WriteRequest{Part: &guestdv1.WriteRequest_Start{Start: start}}); err != nil {
+		return err
+	}
+	for size > 0 {
+		n := min(size, len(content))
+		payload := mem.SliceBuffer(content[:n])
+		if err := stream.SendMsg(&wire.Data{Field: writeDataField, Payload: payload}); err != nil {
+			break // the answer tells why
+		}
+		size -= n
+	}
+	resp, err := stream.CloseAndRecv()
+	if err == nil && resp.GetInfo().GetSize() != resp.GetBytes() {
+		err = fmt.Errorf("incomplete: %v", resp)
+	}
+	return err
+}
+
+// drop downloads a file and counts its bytes.
+func (c *fileClient) drop(ctx context.Context, req *guestdv1.ReadRequest) (n int, err error) {
+	stream, err := c.Read(ctx, req)
+	if err != nil {
+		return 0, err
+	}
+	in := wire.Incoming{DataField: readDataField, Message: new(guestdv1.ReadResponse)}
+	defer in.Free()
+	for {
+		if err := stream.RecvMsg(&in); errors.Is(err, io.EOF) {
+			return n, nil
+		} else if err != nil {
+			return n, err
+		}
+		n += in.Len()
+		in.Free()
+	}
+}
+
+// socketPair connects two ends over a unix socket of its own.
+func socketPair(t testing.TB) (a, b net.Conn) {
+	t.Helper()
+	l, err := net.Listen("unix", filepath.Join(sharedDir(t), "raw"))
+	must(t, err)
+	defer l.Close()
+	a, err = net.Dial("unix", l.Addr().String())
+	must(t, err)
+	b, err = l.Accept()
+	must(t, err)
+	t.Cleanup(func() { a.Close(); b.Close() })
+	return a, b
+}
+
+// plain hides what io.Copy would use instead of Read and Write.
+type plain struct{ io.ReadWriter }
+
+// copyPlain copies n bytes with read(2) and write(2), 256 KiB at a time.
+func copyPlain(dst io.ReadWriter, src io.ReadWriter, n int64, buf []byte) error {
+	copied, err := io.CopyBuffer(plain{dst}, io.LimitReader(plain{src}, n), buf)
+	if err == nil && copied != n {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// contender is one of those that are measured side by side.
+type contender struct {
+	name string
+	run  func() error
+}
+
+// compare runs all contenders in turn, round by round, and reports each one's
+// throughput as the median of its ratios to the first.
+func compare(b *testing.B, all []contender) {
+	ratios := make([][]float64, len(all))
+	must(b, all[0].run()) // the first one finds memory that nobody has used yet
+	for range b.N {
+		took := make([]time.Duration, len(all))
+		for i, c := range all {
+			runtime.GC()
+			began := time.Now()
+			if err := c.run(); err != nil {
+				b.Fatalf("%s: %v", c.name, err)
+			}
+			took[i] = time.Since(began)
+			ratios[i] = append(ratios[i], took[0].Seconds()/took[i].Seconds())
+		}
+		line := []string{}
+		for i, c := range all {
+			line = append(line, fmt.Sprintf("%s %v (%.2f)", c.name, took[i].Round(time.Millisecond), ratios[i][len(ratios[i])-1]))
+		}
+		b.Log(strings.Join(line, ", "))
+	}
+	for i, c := range all[1:] {
+		slices.Sort(ratios[i+1])
+		b.ReportMetric(ratios[i+1][len(ratios[i+1])/2], c.name+"/raw")
+	}
+	b.ReportMetric(0, "ns/op") // says nothing here
+}
+
+// BenchmarkFileUpload compares a 1 GiB upload into memory, atomic and
+// checksummed, with a raw copy from a unix socket into a file.
+func BenchmarkFileUpload(b *testing.B) {
+	c := bulkClient(b, serveFiles(b))
+	content := randomBytes(wire.ChunkSize)
+	out, in := socketPair(b)
+	target := filepath.Join(c.dir, "target")
+	buf := make([]byte, wire.ChunkSize)
+	raw := func() error {
+		var sent sync.WaitGroup
+		sent.Go(func() {
+			for range bulkSize / len(content) {
+				if _, err := out.Write(content); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+		defer sent.Wait()
+		f, err := os.Create(target + ".raw")
+		if err != nil {
+			return err
+		}
+		if err := copyPlain(f, in, bulkSize, buf); err != nil {
+			return err
+		}
+		return errors.Join(f.Close(), os.Rename(target+".raw", target), os.Remove(target))
+	}
+	upload := func(kind guestdv1.ChecksumType, size *uint64) func() error {
+		return func() error {
+			start := &guestdv1.WriteStart{Path: target, Checksum: kind, Size: size}
+			return errors.Join(c.send(context.Background(), start, content, bulkSize), os.Remove(target))
+		}
+	}
+	compare(b, []contender{
+		{"raw", raw},
+		{"crc32c", upload(crc32cSum, nil)},
+		{"crc32c-sized", upload(crc32cSum, ptr(uint64(bulkSize)))},
+		{"sha256", upload(sha256Sum, nil)},
+		{"sha256-alone", func() error { sumAll(content); return nil }},
+	})
+}
+
+// sumAll is what the checksum by itself costs.
+func sumAll(content []byte) {
+	h := sha256.New()
+	for range bulkSize / len(content) {
+		h.Write(content)
+	}
+}
+
+// BenchmarkFileDownload compares a 1 GiB download with a raw copy from a file
+// into a unix socket.
+func BenchmarkFileDownload(b *testing.B) {
+	c := bulkClient(b, serveFiles(b))
+	source := filepath.Join(c.dir, "source")
+	content := randomBytes(wire.ChunkSize)
+	f, err := os.Create(source)
+	must(b, err)
+	defer f.Close()
+	for range bulkSize / len(content) {
+		_, err := f.Write(content)
+		must(b, err)
+	}
+	out, in := socketPair(b)
+	buf, sink := make([]byte, wire.ChunkSize), make([]byte, wire.ChunkSize)
+	raw := func() error {
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+		var received sync.WaitGroup
+		received.Go(func() {
+			for n := 0; n < bulkSize; {
+				m, err := in.Read(sink)
+				if n += m; err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+		defer received.Wait()
+		return copyPlain(out, f, bulkSize, buf)
+	}
+	download := func(kind guestdv1.ChecksumType) func() error {
+		return func() error {
+			n, err := c.drop(context.Background(), &guestdv1.ReadRequest{Path: source, Checksum: kind})
+			if err == nil && n < bulkSize {
+				err = io.ErrUnexpectedEOF
+			}
+			return err
+		}
+	}
+	compare(b, []contender{
+		{"raw", raw},
+		{"plain", download(0)},
+		{"crc32c", download(crc32cSum)},
+		{"sha256", download(sha256Sum)},
+	})
+}
+
+// TestFileBulkMemory moves large files and looks at the memory that both ends
+// together need meanwhile.
+func TestFileBulkMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("SKIP: moves gigabytes")
+	}
+	const limit = 32 << 20
+	c := bulkClient(t, serveFiles(t))
+	content := randomBytes(wire.ChunkSize)
+	path := filepath.Join(c.dir, "large")
+	debug.FreeOSMemory()
+	peak := watchHeap(t)
+	must(t, c.send(testContext(t), &guestdv1.WriteStart{Path: path, Checksum: sha256Sum}, content, bulkSize))
+	n, err := c.drop(testContext(t), &guestdv1.ReadRequest{Path: path})
+	if err != nil || n != bulkSize {
+		t.Errorf("downloaded %d, %v", n, err)
+	}
+	if got := peak(); got > limit {
+		t.Errorf("needed %d MiB of memory", got>>20)
+	} else {
+		t.Logf("needed %d KiB of memory", got>>10)
+	}
+}
+
+// watchHeap samples the memory that Go has in use, above what it has now, until
+// the function that it returns is called, which tells the most.
+func watchHeap(t testing.TB) func() uint64 {
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	before := stats.HeapInuse + stats.StackInuse
+	done, result := make(chan struct{}), make(chan uint64)
+	go func() {
+		var most uint64
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			var now runtime.MemStats
+			runtime.ReadMemStats(&now)
+			most = max(most, now.HeapInuse+now.StackInuse)
+			select {
+			case <-tick.C:
+			case <-done:
+				result <- most - min(most, before)
+				return
+			}
+		}
+	}()
+	return func() uint64 {
+		close(done)
+		return <-result
+	}
+}
