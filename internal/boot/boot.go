@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 )
@@ -22,7 +23,8 @@ type Config struct {
 	// read. Nil means `serve` with the --listen and --config of the options.
 	Command func(Options) []string
 
-	// Env is added to PID 1's own environment for the agent ("K=V").
+	// Env is added to PID 1's own environment for the agent ("K=V"), and
+	// wins over it.
 	Env []string
 
 	// Modules are kernel modules to load, with what they depend on, before the
@@ -169,22 +171,27 @@ func readCommandLine() (Options, error) {
 
 // agentCommand is how the agent is started, the first time and every time.
 func agentCommand(cfg Config, options Options) *agent {
-	env := append(os.Environ(), cfg.Env...)
-	if !hasPath(env) {
-		env = append(env, "PATH="+defaultPath)
+	a := &agent{
+		argv: append([]string{os.Args[0]}, cfg.Command(options)...),
+		env:  mergeEnv([]string{"PATH=" + defaultPath}, os.Environ(), cfg.Env),
 	}
-	a := &agent{argv: append([]string{os.Args[0]}, cfg.Command(options)...), env: env}
 	if !cfg.Container {
 		a.cgroup = AgentCgroup
 	}
 	return a
 }
 
-func hasPath(env []string) bool {
-	for _, entry := range env {
-		if strings.HasPrefix(entry, "PATH=") {
-			return true
+// mergeEnv joins environments; of two entries with one name the later counts.
+func mergeEnv(lists ...[]string) (env []string) {
+	position := make(map[string]int)
+	for _, entry := range slices.Concat(lists...) {
+		name, _, _ := strings.Cut(entry, "=")
+		if i, known := position[name]; known {
+			env[i] = entry
+			continue
 		}
+		position[name] = len(env)
+		env = append(env, entry)
 	}
-	return false
+	return env
 }
