@@ -188,7 +188,6 @@ func (r *Reader) Close() error {
 	err := r.w.close()
 	if r.watch != nil {
 		err = errors.Join(err, r.watch.close())
-		r.watch = nil
 	}
 	return err
 }

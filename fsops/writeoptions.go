@@ -89,4 +89,3 @@ type WriteOptions struct {
 	// without a reader gives ENXIO.
 	AllowSpecial bool
 }
-

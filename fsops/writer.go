@@ -302,4 +302,3 @@ func skipBytes(bufs [][]byte, n int) [][]byte {
 	}
 	return bufs
 }
-
