@@ -38,9 +38,10 @@ type PortCondition struct {
 
 // OutputCondition comes true when Pattern matches in the stream's bytes from
 // offset From on (or FromStart, FromNow), across the borders of chunks and
-// lines. It comes true with the first byte that completes a match. The process
-// waits for the search as for a lossless subscriber. It can never come true
-// when the output has ended.
+// lines. It comes true with the first byte that completes a match; $ and \z
+// match at the end of what has been printed so far, so that a prompt can be
+// waited for. The process waits for the search as for a lossless subscriber.
+// It can never come true when the output has ended.
 type OutputCondition struct {
 	Process *Process
 	Stream  Stream

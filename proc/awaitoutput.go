@@ -4,8 +4,8 @@ package proc
 
 import (
 	"context"
+	"errors"
 	"io"
-	"unicode/utf8"
 )
 
 func (c OutputCondition) check() error {
@@ -32,60 +32,26 @@ func (c OutputCondition) await(ctx context.Context) (Match, error) {
 		return Match{}, err
 	}
 	defer func() { _ = sub.Close() }()
-	next := func(buf []byte) (Event, error) { return sub.Next(ctx, buf) }
-	r := &runes{next: next, buf: make([]byte, 32<<10)}
-	if c.Pattern.MatchReader(r) {
-		return Match{Offset: r.offset}, nil
+	var m *matcher
+	buf := make([]byte, 32<<10)
+	for {
+		ev, err := sub.Next(ctx, buf)
+		switch {
+		case errors.Is(err, io.EOF):
+			return Match{}, ErrNever
+		case err != nil:
+			return Match{}, err
+		case ev.Exit != nil:
+			continue
+		}
+		if m == nil || ev.Gap > 0 {
+			// A match does not span a gap.
+			if m, err = newMatcher(c.Pattern, ev.Offset); err != nil {
+				return Match{}, err
+			}
+		}
+		if m.write(ev.Data) {
+			return Match{Offset: m.offset}, nil
+		}
 	}
-	if ctx.Err() != nil {
-		return Match{}, ctx.Err()
-	}
-	return Match{}, ErrNever
-}
-
-// runes reads a subscription rune by rune, so that a match may span any
-// number of chunks while nothing is kept.
-type runes struct {
-	next   func(buf []byte) (Event, error)
-	buf    []byte
-	data   []byte // unread part of buf
-	offset uint64 // of data[0] in the stream
-	ended  bool
-}
-
-// ReadRune returns the next rune; a byte that begins none is U+FFFD.
-func (r *runes) ReadRune() (rune, int, error) {
-	for !r.ended && !utf8.FullRune(r.data) {
-		r.more()
-	}
-	if len(r.data) == 0 {
-		return 0, 0, io.EOF
-	}
-	c, n := utf8.DecodeRune(r.data)
-	r.data = r.data[n:]
-	r.offset += uint64(n)
-	return c, n, nil
-}
-
-// more appends the next chunk behind what is left: at most part of a rune.
-func (r *runes) more() {
-	n := copy(r.buf, r.data)
-	ev, err := r.next(r.buf[n:])
-	if err != nil {
-		r.ended = true
-		return
-	}
-	if ev.Exit != nil {
-		return
-	}
-	if ev.Gap > 0 {
-		// A rune does not span a gap.
-		n = copy(r.buf, ev.Data)
-		r.data, r.offset = r.buf[:n], ev.Offset
-		return
-	}
-	if n == 0 {
-		r.offset = ev.Offset
-	}
-	r.data = r.buf[:n+len(ev.Data)]
 }

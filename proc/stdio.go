@@ -15,7 +15,6 @@ import (
 type stdio struct {
 	child  [3]uintptr
 	close  []int    // the child's ends, closed in the agent after the fork
-	slave  *os.File // the child's end of a terminal
 	stdin  *os.File // the agent's ends; nil where there is none
 	stdout *os.File
 	stderr *os.File
@@ -120,10 +119,6 @@ func (io *stdio) closeChild() {
 		_ = unix.Close(fd)
 	}
 	io.close = nil
-	if io.slave != nil {
-		_ = io.slave.Close()
-		io.slave = nil
-	}
 }
 
 func (io *stdio) closeParent() {
@@ -152,6 +147,26 @@ func (io *stdio) slack() int {
 	return size + minRing
 }
 
+// hungUp reports whether nobody but the agent has the output open any more.
+func (io *stdio) hungUp() bool {
+	for _, f := range []*os.File{io.stdout, io.stderr, io.tty} {
+		if f == nil {
+			continue
+		}
+		err := control(f, func(fd int) error {
+			fds := []unix.PollFd{{Fd: int32(fd)}}
+			if _, err := unix.Poll(fds, 0); err != nil || fds[0].Revents&unix.POLLHUP != 0 {
+				return err
+			}
+			return unix.EBUSY
+		})
+		if err != nil {
+			return false
+		}
+	}
+	return true
+}
+
 // control runs op on f's descriptor, which stays non-blocking and open
 // meanwhile.
 func control(f *os.File, op func(fd int) error) error {
@@ -159,8 +174,8 @@ func control(f *os.File, op func(fd int) error) error {
 	if err != nil {
 		return err
 	}
-	if cerr := conn.Control(func(fd uintptr) { err = op(int(fd)) }); cerr != nil {
-		return cerr
+	if conn.Control(func(fd uintptr) { err = op(int(fd)) }) != nil {
+		return os.ErrClosed // the one reason, without a name of its own
 	}
 	return err
 }

@@ -107,17 +107,19 @@ func (p *Process) drain() bool {
 	default:
 	}
 	p.out.exiting(p.io.slack())
-	quiet := time.NewTicker(p.table.cfg.Drain)
-	defer quiet.Stop()
+	tick := time.NewTicker(p.table.cfg.Drain)
+	defer tick.Stop()
 	before := p.out.written()
 	for range drainBound {
 		select {
 		case <-p.out.drained:
 			return true
-		case <-quiet.C:
+		case <-tick.C:
 		}
 		now := p.out.written()
-		if now == before {
+		// Silence alone says little on a busy machine: the pumps may not
+		// have had their turn. Nobody holds what has been hung up.
+		if now == before && !p.io.hungUp() {
 			return false
 		}
 		before = now

@@ -6,30 +6,39 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
 )
 
 // openTTY opens a terminal pair, sets its size and modes before anybody can
 // look, and gives the slave to the user, who may want to open it again.
 func (io *stdio) openTTY(p *plan) error {
-	master, slave, err := pty.Open()
+	// The master begins non-blocking, so that the runtime's poller has it.
+	// (creack/pty calls Fd on it, and every read would hold a thread.)
+	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return err
+		return &os.PathError{Op: "open", Path: "/dev/ptmx", Err: err}
 	}
-	io.tty, io.slave = master, slave
-	// Fd makes the slave blocking. That is what a child expects of its
-	// terminal, and the agent never reads from this end.
-	fd := int(slave.Fd())
-	io.child = [3]uintptr{uintptr(fd), uintptr(fd), uintptr(fd)}
-	if err := setModes(fd, p.spec.TTY.Modes); err != nil {
-		return err
+	io.tty = os.NewFile(uintptr(fd), "/dev/ptmx")
+	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
+		return os.NewSyscallError("unlock terminal", err)
 	}
-	if err := setSize(fd, p.spec.TTY.Size); err != nil {
-		return err
+	// By descriptor, not by name: /dev/pts may show another instance of
+	// devpts, or not be mounted.
+	slave, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCGPTPEER,
+		unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
+	if errno != 0 {
+		return os.NewSyscallError("open slave", errno)
+	}
+	io.child = [3]uintptr{slave, slave, slave}
+	io.close = append(io.close, int(slave))
+	if err := setModes(int(slave), p.spec.TTY.Modes); err != nil {
+		return os.NewSyscallError("set modes", err)
+	}
+	if err := setSize(int(slave), p.spec.TTY.Size); err != nil {
+		return os.NewSyscallError("set size", err)
 	}
 	if p.cred != nil {
-		return os.NewSyscallError("fchown", unix.Fchown(fd, int(p.cred.Uid), -1))
+		return os.NewSyscallError("fchown", unix.Fchown(int(slave), int(p.cred.Uid), -1))
 	}
 	return nil
 }
