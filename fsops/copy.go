@@ -39,7 +39,7 @@ type CopyResult struct {
 // path is that of the file. From and to the same is EINVAL; a copy into the tree
 // itself leaves the copy out of the copy.
 func (f *FS) Copy(ctx context.Context, from, to string, opts CopyOptions) (CopyResult, error) {
-	c := &copier{ctx: ctx, fs: f, opts: opts, linked: map[inode]linkedFile{}}
+	c := &copier{ended: ctx.Err, fs: f, opts: opts, linked: map[inode]linkedFile{}}
 	err := ctx.Err()
 	if err != nil {
 		return c.result, err
@@ -70,7 +70,7 @@ type linkedFile struct {
 }
 
 type copier struct {
-	ctx    context.Context
+	ended  func() error // says whether the caller has given up
 	fs     *FS
 	opts   CopyOptions
 	result CopyResult
@@ -147,7 +147,7 @@ func (c *copier) topDir(from, to, name string, info *FileInfo) error {
 
 // fail notes that path could not be copied, and returns what ends the copy.
 func (c *copier) fail(path string, err error) error {
-	if ctxErr := c.ctx.Err(); ctxErr != nil {
+	if ctxErr := c.ended(); ctxErr != nil {
 		return ctxErr
 	}
 	c.result.Failed++
@@ -187,7 +187,7 @@ func (c *copier) files(src, dst *dirNode, rel, path string) (subdirs []string, e
 	reader := newDirentReader(src.fd)
 	defer reader.release()
 	for {
-		if err := c.ctx.Err(); err != nil {
+		if err := c.ended(); err != nil {
 			return nil, err
 		}
 		var entry DirEntry

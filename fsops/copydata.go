@@ -3,14 +3,13 @@
 package fsops
 
 import (
-	"context"
 	"io"
 
 	"golang.org/x/sys/unix"
 )
 
-// copyStep bounds one system call of a copy, so that a context is looked at now
-// and then; copyBuffer is the buffer where the kernel cannot copy by itself.
+// copyStep bounds one system call of a copy, so that ended, which says whether
+// the caller has given up, is asked now and then; copyBuffer is the buffer where the kernel cannot copy by itself.
 const (
 	copyStep   = 64 << 20
 	copyBuffer = 256 << 10
@@ -19,16 +18,16 @@ const (
 // copyData makes the empty file dst a copy of src, whose info is given, and
 // returns how many bytes that are. It shares the blocks where the file system
 // can, else lets the kernel copy what is not a hole.
-func copyData(ctx context.Context, dst, src int, info *FileInfo) (int64, error) {
+func copyData(ended func() error, dst, src int, info *FileInfo) (int64, error) {
 	if info.Size == 0 {
 		// Files of /proc say so and are not empty.
-		return copyByHand(ctx, dst, src, 0, -1)
+		return copyByHand(ended, dst, src, 0, -1)
 	}
 	if unix.IoctlFileClone(dst, src) == nil {
 		return info.Size, nil
 	}
 	if info.Blocks*512 >= info.Size {
-		if err := copyRange(ctx, dst, src, 0, info.Size); err != nil {
+		if err := copyRange(ended, dst, src, 0, info.Size); err != nil {
 			return 0, err
 		}
 		return info.Size, nil
@@ -38,7 +37,7 @@ func copyData(ctx context.Context, dst, src int, info *FileInfo) (int64, error) 
 		if data >= info.Size {
 			break
 		}
-		if err := copyRange(ctx, dst, src, data, hole); err != nil {
+		if err := copyRange(ended, dst, src, data, hole); err != nil {
 			return 0, err
 		}
 		offset = hole
@@ -66,10 +65,10 @@ func nextData(fd int, offset, size int64) (data, hole int64) {
 
 // copyRange copies the bytes from begin to end; a source that has become shorter
 // ends it early.
-func copyRange(ctx context.Context, dst, src int, begin, end int64) error {
+func copyRange(ended func() error, dst, src int, begin, end int64) error {
 	in, out := begin, begin
 	for in < end {
-		if err := ctx.Err(); err != nil {
+		if err := ended(); err != nil {
 			return err
 		}
 		var n int
@@ -81,14 +80,14 @@ func copyRange(ctx context.Context, dst, src int, begin, end int64) error {
 		case nil:
 			if n == 0 {
 				// The end, or a file system that says so for want of better.
-				_, err := copyByHand(ctx, dst, src, in, end-in)
+				_, err := copyByHand(ended, dst, src, in, end-in)
 				return err
 			}
 		case unix.ENOSPC, unix.EDQUOT, unix.EFBIG, unix.EIO:
 			return err
 		default:
 			// Other file systems, old kernels: many errnos mean "not like this".
-			_, err := copyByHand(ctx, dst, src, in, end-in)
+			_, err := copyByHand(ended, dst, src, in, end-in)
 			return err
 		}
 	}
@@ -96,7 +95,7 @@ func copyRange(ctx context.Context, dst, src int, begin, end int64) error {
 }
 
 // copyByHand copies up to size bytes from offset on, all with a negative size.
-func copyByHand(ctx context.Context, dst, src int, offset, size int64) (int64, error) {
+func copyByHand(ended func() error, dst, src int, offset, size int64) (int64, error) {
 	if _, err := unix.Seek(src, offset, io.SeekStart); err != nil {
 		return 0, err
 	}
@@ -106,7 +105,7 @@ func copyByHand(ctx context.Context, dst, src int, offset, size int64) (int64, e
 	buf := make([]byte, copyBuffer)
 	copied := int64(0)
 	for size < 0 || copied < size {
-		if err := ctx.Err(); err != nil {
+		if err := ended(); err != nil {
 			return copied, err
 		}
 		want := buf

@@ -82,7 +82,7 @@ func (c *copier) regular(srcDir int, name string, t *target, flags int) error {
 		return err
 	}
 	defer unix.Close(dst)
-	size, err := copyData(c.ctx, dst, src, info)
+	size, err := copyData(c.ended, dst, src, info)
 	if err == nil {
 		err = c.attrs(dst, src, info)
 	}

@@ -54,7 +54,7 @@ func (f *FS) Glob(ctx context.Context, pattern string, fn func(path string) erro
 				return err
 			}
 		}
-		g := &globber{ctx: ctx, fn: fn, fs: f}
+		g := &globber{ended: ctx.Err, fn: fn, fs: f}
 		return g.visit(node, at, states)
 	})
 }

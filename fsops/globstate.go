@@ -3,7 +3,6 @@
 package fsops
 
 import (
-	"context"
 	"slices"
 	"strings"
 
@@ -118,9 +117,9 @@ func unescape(element string) string {
 
 // globber is one run of [FS.Glob].
 type globber struct {
-	ctx context.Context
-	fs  *FS
-	fn  func(path string) error
+	ended func() error // says whether the caller has given up
+	fs    *FS
+	fn    func(path string) error
 }
 
 // globDir is a directory to descend into.
@@ -132,7 +131,7 @@ type globDir struct {
 
 // visit reports what matches in node, which results call at, then descends.
 func (g *globber) visit(node *dirNode, at string, states globStates) error {
-	if err := g.ctx.Err(); err != nil {
+	if err := g.ended(); err != nil {
 		return err
 	}
 	subdirs, err := g.list(node, at, states)
@@ -180,8 +179,10 @@ func (g *globber) list(node *dirNode, at string, states globStates) (subdirs []g
 		if subdirs, err = g.match(node, at, entry, states, subdirs); err != nil {
 			return nil, err
 		}
-		if n%1024 == 0 && g.ctx.Err() != nil {
-			return nil, g.ctx.Err()
+		if n%1024 == 0 {
+			if err := g.ended(); err != nil {
+				return nil, err
+			}
 		}
 	}
 }

@@ -29,7 +29,7 @@ type RemoveResult struct {
 // returns the first error, whose path is that of the file. A path that ends
 // with "." or ".." is EINVAL, the root EBUSY.
 func (f *FS) Remove(ctx context.Context, path string, opts RemoveOptions) (RemoveResult, error) {
-	r := &remover{ctx: ctx, opts: opts}
+	r := &remover{ended: ctx.Err, opts: opts}
 	err := f.withPath(ctx, "remove", path, func(abs string) error {
 		dir, base := splitLast(abs)
 		switch base {
@@ -65,7 +65,7 @@ func isMissing(err error) bool {
 }
 
 type remover struct {
-	ctx     context.Context
+	ended   func() error // says whether the caller has given up
 	opts    RemoveOptions
 	rootDev uint64
 	result  RemoveResult
@@ -210,8 +210,10 @@ func (r *remover) files(node *dirNode, path string) (subdirs []string, err error
 	reader := newDirentReader(node.fd)
 	defer reader.release()
 	for n := 0; ; n++ {
-		if n%256 == 0 && r.ctx.Err() != nil {
-			return nil, r.ctx.Err()
+		if n%256 == 0 {
+			if err := r.ended(); err != nil {
+				return nil, err
+			}
 		}
 		var entry DirEntry
 		ok, err := reader.next(&entry)

@@ -48,7 +48,7 @@ func (f *FS) Walk(ctx context.Context, path string, opts WalkOptions, fn func([]
 	}
 	var fnErr error
 	err = f.withPath(ctx, "walk", path, func(abs string) error {
-		w := &walker{ctx: ctx, opts: opts, exclude: matcher, fn: fn}
+		w := &walker{ended: ctx.Err, opts: opts, exclude: matcher, fn: fn}
 		if opts.Stat {
 			w.infos = make([]FileInfo, walkBatch)
 		}
@@ -66,7 +66,7 @@ func (f *FS) Walk(ctx context.Context, path string, opts WalkOptions, fn func([]
 }
 
 type walker struct {
-	ctx     context.Context
+	ended   func() error // says whether the caller has given up
 	opts    WalkOptions
 	exclude *Matcher
 	fn      func([]WalkEntry) error
@@ -197,7 +197,7 @@ func (w *walker) add(entry WalkEntry) error {
 // flush hands the batch out. Its error ends the walk.
 func (w *walker) flush() error {
 	if w.stopped == nil {
-		w.stopped = w.ctx.Err()
+		w.stopped = w.ended()
 	}
 	if w.stopped == nil && len(w.batch) > 0 {
 		w.stopped = w.fn(w.batch)
