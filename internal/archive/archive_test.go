@@ -105,6 +105,22 @@ func unpack(t *testing.T, data []byte, dest string, opts UnpackOptions) Summary 
 	return sum
 }
 
+// tempDir is t.TempDir for trees whose directories may be closed to their owner,
+// which would keep the removal out.
+func tempDir(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	t.Cleanup(func() {
+		_ = filepath.WalkDir(dir, func(path string, d os.DirEntry, _ error) error {
+			if d != nil && d.IsDir() {
+				_ = os.Chmod(path, 0o700)
+			}
+			return nil
+		})
+	})
+	return dir
+}
+
 func writeFile(t *testing.T, path, content string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {

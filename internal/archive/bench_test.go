@@ -66,10 +66,10 @@ func overSocket(dir string, send, receive func(net.Conn) error) error {
 }
 
 func TestTenThousandFiles(t *testing.T) {
-	src, dest := filepath.Join(t.TempDir(), "src"), t.TempDir()+"/dst"
+	src, dest := filepath.Join(tempDir(t), "src"), tempDir(t)+"/dst"
 	smallFiles(t, src, 10_000)
 	var packed, unpacked Summary
-	err := overSocket(t.TempDir(), func(c net.Conn) (err error) {
+	err := overSocket(tempDir(t), func(c net.Conn) (err error) {
 		packed, err = Pack(t.Context(), c, src, PackOptions{})
 		return err
 	}, func(c net.Conn) (err error) {

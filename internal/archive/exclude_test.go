@@ -65,7 +65,7 @@ func TestExcluder(t *testing.T) {
 
 // Packing without what is excluded, and unpacking without it, come to the same.
 func TestExclude(t *testing.T) {
-	src := t.TempDir()
+	src := tempDir(t)
 	for _, name := range []string{"a.o", "a.c", "sub/b.o", "sub/b.c", "build/x", "build/y/z", "sub/build/x", "zlast"} {
 		writeFile(t, filepath.Join(src, name), name)
 	}
@@ -76,7 +76,7 @@ func TestExclude(t *testing.T) {
 	want := []string{".", "a.c", "kept", "sub", "sub/b.c", "sub/build", "sub/build/x", "zlast"}
 
 	data, sum := pack(t, src+"/", PackOptions{Exclude: exclude, Sort: true})
-	dest := t.TempDir()
+	dest := tempDir(t)
 	unpack(t, data, dest, UnpackOptions{})
 	if got := names(t, dest); !slices.Equal(got, want) {
 		t.Errorf("packed without: %q, want %q", got, want)
@@ -85,7 +85,7 @@ func TestExclude(t *testing.T) {
 		t.Errorf("summary %+v", sum)
 	}
 	whole, _ := pack(t, src, PackOptions{Sort: true})
-	dest = t.TempDir()
+	dest = tempDir(t)
 	sum = unpack(t, whole, dest, UnpackOptions{Exclude: exclude, StripComponents: 1})
 	want = slices.DeleteFunc(want, func(s string) bool { return s == "kept" })
 	if got := names(t, dest); !slices.Equal(got, want) {
@@ -94,7 +94,7 @@ func TestExclude(t *testing.T) {
 	if sum.Excluded != 6 || sum.NoteCount != 1 || sum.Notes[0].Reason != ReasonNoTarget {
 		t.Errorf("summary %+v", sum)
 	}
-	if _, err := Unpack(t.Context(), bytes.NewReader(whole), t.TempDir(), UnpackOptions{Exclude: []string{"["}}); !errors.Is(err, ErrPattern) {
+	if _, err := Unpack(t.Context(), bytes.NewReader(whole), tempDir(t), UnpackOptions{Exclude: []string{"["}}); !errors.Is(err, ErrPattern) {
 		t.Errorf("bad pattern: %v", err)
 	}
 }

@@ -46,7 +46,7 @@ func run(t *testing.T, stdin []byte, name string, args ...string) []byte {
 }
 
 func interopTree(t *testing.T) (src, want string) {
-	src = filepath.Join(t.TempDir(), "src")
+	src = filepath.Join(tempDir(t), "src")
 	richTree(t, src)
 	addAttributes(t, src)
 	if os.Getuid() == 0 {
@@ -60,7 +60,7 @@ func TestGNUTarReadsOurs(t *testing.T) {
 	gnu := gnuTar(t)
 	src, want := interopTree(t)
 	data, _ := pack(t, src, PackOptions{Xattrs: true, Specials: true})
-	dest := t.TempDir()
+	dest := tempDir(t)
 	run(t, data, gnu, "-x", "-p", "--numeric-owner", "--warning=no-timestamp", "--xattrs", "--xattrs-include=*", "-C", dest)
 	sameTree(t, want, snapshot(t, dest+"/src"))
 	if out := run(t, data, gnu, "-d", "-C", filepath.Dir(src)); len(out) > 0 {
@@ -76,7 +76,7 @@ func TestWeReadGNUTars(t *testing.T) {
 		{"--format=posix", "--xattrs", "--xattrs-include=*"},
 	} {
 		data := run(t, nil, gnu, append(args, "-c", "-C", filepath.Dir(src), "src")...)
-		dest := t.TempDir() + "/dst"
+		dest := tempDir(t) + "/dst"
 		unpack(t, data, dest, UnpackOptions{PreserveOwner: true, Xattrs: true, Specials: true, StripComponents: 1})
 		sameTree(t, want, snapshot(t, dest))
 	}
@@ -87,7 +87,7 @@ func TestWeReadGNUFormat(t *testing.T) {
 	gnu := gnuTar(t)
 	src, _ := interopTree(t)
 	data := run(t, nil, gnu, "--format=gnu", "-c", "-C", filepath.Dir(src), "src")
-	theirs, ours := t.TempDir(), t.TempDir()
+	theirs, ours := tempDir(t), tempDir(t)
 	run(t, data, gnu, "-x", "-p", "--numeric-owner", "--warning=no-timestamp", "-C", theirs)
 	unpack(t, data, ours, UnpackOptions{PreserveOwner: true, Specials: true})
 	sameTree(t, snapshot(t, theirs+"/src"), snapshot(t, ours+"/src"))
@@ -95,7 +95,7 @@ func TestWeReadGNUFormat(t *testing.T) {
 
 func TestOldSparseFormats(t *testing.T) {
 	gnu := gnuTar(t)
-	src := t.TempDir()
+	src := tempDir(t)
 	f, err := os.Create(src + "/many")
 	if err != nil {
 		t.Fatal(err)
@@ -119,7 +119,7 @@ func TestOldSparseFormats(t *testing.T) {
 		if len(data) > 1<<20 {
 			t.Fatalf("%q: tar found no holes here", args)
 		}
-		dest := t.TempDir()
+		dest := tempDir(t)
 		unpack(t, data, dest, UnpackOptions{})
 		if got := snapshotContent(t, dest); got != want {
 			t.Errorf("%q:\n%s\nwant\n%s", args, got, want)
@@ -144,7 +144,7 @@ func TestPythonTarfile(t *testing.T) {
 	if err != nil {
 		t.Skip("SKIP: no python3 on this machine")
 	}
-	src := filepath.Join(t.TempDir(), "src")
+	src := filepath.Join(tempDir(t), "src")
 	richTree(t, src)
 	if err := os.WriteFile(src+"/latin\xe9\xff", []byte("3"), 0o644); err != nil {
 		t.Logf("no names that are not UTF-8 here: %v", err)
@@ -165,11 +165,11 @@ func TestPythonTarfile(t *testing.T) {
 	want := snapshot(t, src)
 
 	data, _ := pack(t, src, PackOptions{})
-	dest := t.TempDir()
+	dest := tempDir(t)
 	run(t, data, python, "-c", pythonExtract, dest)
 	sameTree(t, coarse(dropLinkTimes(want)), coarse(dropLinkTimes(snapshot(t, dest+"/src"))))
 
-	dest = t.TempDir() + "/dst"
+	dest = tempDir(t) + "/dst"
 	data = run(t, nil, python, "-c", pythonCreate, src)
 	unpack(t, data, dest, UnpackOptions{PreserveOwner: true, StripComponents: 1})
 	sameTree(t, coarse(want), coarse(snapshot(t, dest)))

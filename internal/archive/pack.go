@@ -90,6 +90,9 @@ func (c *nameCache) name(id uint32) string {
 
 // tree packs root.
 func (p *packer) tree(ctx context.Context, root string) error {
+	if root == "" {
+		return pathError("open", root, unix.ENOENT)
+	}
 	dir, base := "", root
 	if i := strings.LastIndexByte(root, '/'); i >= 0 {
 		dir, base = root[:i+1], root[i+1:]

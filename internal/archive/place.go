@@ -20,7 +20,7 @@ func (u *unpacker) place(dir int, base string, h *header, create func(name strin
 		return base, nil
 	}
 	if !errors.Is(err, unix.EEXIST) {
-		return "", u.pathError("create", h.name, err)
+		return "", u.entryError("create", err)
 	}
 	if keep, err := u.occupied(dir, base, h); keep || err != nil {
 		return "", err
@@ -35,10 +35,10 @@ func (u *unpacker) occupied(dir int, base string, h *header) (bool, error) {
 		u.sum.note(h.name, ReasonExists, nil)
 		return true, nil
 	case OverwriteFail:
-		return false, u.pathError("create", h.name, unix.EEXIST)
+		return false, u.entryError("create", unix.EEXIST)
 	}
 	if st, err := statAt(dir, base); err == nil && st.typ() == unix.S_IFDIR {
-		return false, u.pathError("create", h.name, unix.EISDIR)
+		return false, u.entryError("create", unix.EISDIR)
 	}
 	return false, nil
 }
@@ -52,7 +52,7 @@ func (u *unpacker) placeTemp(h *header, create func(name string) error) (string,
 			return name, nil
 		}
 		if !errors.Is(err, unix.EEXIST) {
-			return "", u.pathError("create", h.name, err)
+			return "", u.entryError("create", err)
 		}
 	}
 }
@@ -64,7 +64,7 @@ func (u *unpacker) settle(dir int, base, name string, h *header) error {
 	}
 	if err := unix.Renameat(dir, name, dir, base); err != nil {
 		u.discard(dir, name)
-		return u.pathError("rename", h.name, err)
+		return u.entryError("rename", err)
 	}
 	if h.kind == kindHardlink {
 		// rename(2) of one name of a file over another does nothing at all.

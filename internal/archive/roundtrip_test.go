@@ -144,7 +144,7 @@ func addOwned(t *testing.T, root string) {
 }
 
 func TestRoundTrip(t *testing.T) {
-	src := filepath.Join(t.TempDir(), "src")
+	src := filepath.Join(tempDir(t), "src")
 	richTree(t, src)
 	addAttributes(t, src)
 	if os.Getuid() == 0 {
@@ -181,14 +181,14 @@ func TestRoundTrip(t *testing.T) {
 }
 
 func TestOneByteAtATime(t *testing.T) {
-	src := filepath.Join(t.TempDir(), "src")
+	src := filepath.Join(tempDir(t), "src")
 	richTree(t, src)
 	if err := os.Truncate(src+"/large", 1000); err != nil {
 		t.Fatal(err)
 	}
 	want := snapshot(t, src)
 	data, _ := pack(t, src, PackOptions{})
-	dest := t.TempDir() + "/dst"
+	dest := tempDir(t) + "/dst"
 	_, err := Unpack(t.Context(), &slowReader{data: data}, dest, UnpackOptions{PreserveOwner: true, StripComponents: 1})
 	if err != nil {
 		t.Fatal(err)
@@ -219,11 +219,11 @@ func (r *slowReader) Read(b []byte) (int, error) {
 
 func TestReaderError(t *testing.T) {
 	want := errors.New("line is dead")
-	src := t.TempDir()
+	src := tempDir(t)
 	writeFile(t, src+"/f", "x")
 	data, _ := pack(t, src+"/", PackOptions{})
 	r := io.MultiReader(strings.NewReader(string(data[:700])), errReader{want})
-	if _, err := Unpack(t.Context(), r, t.TempDir(), UnpackOptions{}); !errors.Is(err, want) {
+	if _, err := Unpack(t.Context(), r, tempDir(t), UnpackOptions{}); !errors.Is(err, want) {
 		t.Errorf("error %v, want %v", err, want)
 	}
 	if _, err := Pack(t.Context(), errWriter{want}, src, PackOptions{}); !errors.Is(err, want) {

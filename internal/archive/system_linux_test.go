@@ -16,13 +16,44 @@ func mountSmall(dir string) error {
 	return unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m")
 }
 
+func TestOneFileSystem(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("SKIP: only root may mount a file system")
+	}
+	src := tempDir(t)
+	writeFile(t, src+"/file", "x")
+	if err := os.Mkdir(src+"/mounted", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := mountSmall(src + "/mounted"); err != nil {
+		t.Skipf("SKIP: cannot mount a tmpfs: %v", err)
+	}
+	defer func() {
+		if err := unix.Unmount(src+"/mounted", 0); err != nil {
+			t.Error(err)
+		}
+	}()
+	writeFile(t, src+"/mounted/other", "x")
+	_, sum := pack(t, src, PackOptions{})
+	if sum.Files != 2 {
+		t.Errorf("everything: %+v", sum)
+	}
+	data, sum := pack(t, src+"/", PackOptions{OneFileSystem: true, Sort: true})
+	if want := []string{"5 ./", "0 ./file", "5 ./mounted/"}; !slices.Equal(entryNames(t, data), want) {
+		t.Errorf("archive holds %q", entryNames(t, data))
+	}
+	if sum.NoteCount != 1 || sum.Notes[0] != (Note{"./mounted", ReasonOtherFS, nil}) {
+		t.Errorf("notes %+v", sum.Notes)
+	}
+}
+
 // Files of /proc say that they are empty and are not.
 func TestProcFiles(t *testing.T) {
 	data, sum := pack(t, "/proc/self/status", PackOptions{})
 	if sum.Files != 1 || sum.Bytes == 0 || sum.NoteCount != 0 {
 		t.Errorf("summary %+v", sum)
 	}
-	dest := t.TempDir()
+	dest := tempDir(t)
 	unpack(t, data, dest, UnpackOptions{})
 	got, err := os.ReadFile(dest + "/status")
 	if err != nil || !bytes.HasPrefix(got, []byte("Name:\t")) {
@@ -48,7 +79,7 @@ func TestDeep(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	src, dest := t.TempDir(), t.TempDir()
+	src, dest := tempDir(t), tempDir(t)
 	dirs := dirStack{root: mustOpen(t, src)}
 	name := strings.Repeat("d", 50)
 	for range depth {
@@ -90,7 +121,7 @@ func TestDeep(t *testing.T) {
 // descent makes its descriptor be closed between two of them.
 func TestDeepAndWide(t *testing.T) {
 	const files = 3000
-	src, dest := t.TempDir(), t.TempDir()
+	src, dest := tempDir(t), tempDir(t)
 	if err := os.MkdirAll(src+"/a/wide", 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +147,7 @@ func TestDeepAndWide(t *testing.T) {
 // Ten gigabytes of hole cost nothing, in the archive or on the way.
 func TestHugeSparseFile(t *testing.T) {
 	const size = 10 << 30
-	src, dest := t.TempDir(), t.TempDir()
+	src, dest := tempDir(t), tempDir(t)
 	f, err := os.Create(src + "/disk")
 	if err != nil {
 		t.Fatal(err)

@@ -20,7 +20,7 @@ import (
 // A stream that is cut, at whatever block, leaves every file either as it was
 // or as it is to be, says that it was cut, and leaves no temporary file.
 func TestCutStream(t *testing.T) {
-	src, dest := t.TempDir(), t.TempDir()
+	src, dest := tempDir(t), tempDir(t)
 	names := []string{"a", "b/c", "d", "z"}
 	fresh := map[string]string{"a": "new a", "b/c": strings.Repeat("new c ", 200), "d": strings.Repeat("new d ", 60_000), "z": "new z"}
 	for _, n := range names {
@@ -60,7 +60,7 @@ func noTemps(t *testing.T, dir string) {
 }
 
 func TestMalformed(t *testing.T) {
-	src := t.TempDir()
+	src := tempDir(t)
 	writeFile(t, src+"/f", "content")
 	good, _ := pack(t, src+"/", PackOptions{})
 	change := func(f func(b []byte) []byte) []byte { return f(bytes.Clone(good)) }
@@ -94,7 +94,7 @@ func TestMalformed(t *testing.T) {
 		"absent name":         fixChecksums(change(func(b []byte) []byte { clear(b[1024 : 1024+offMode]); return b })),
 	}
 	for name, data := range tests {
-		_, err := Unpack(t.Context(), bytes.NewReader(data), t.TempDir(), UnpackOptions{})
+		_, err := Unpack(t.Context(), bytes.NewReader(data), tempDir(t), UnpackOptions{})
 		if !errors.Is(err, ErrHeader) {
 			t.Errorf("%s: error %v, want %v", name, err, ErrHeader)
 		}
@@ -102,7 +102,7 @@ func TestMalformed(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
-	src := t.TempDir()
+	src := tempDir(t)
 	for i := range 5 {
 		writeFile(t, fmt.Sprintf("%s/%d", src, i), "12345")
 	}
@@ -115,17 +115,17 @@ func TestLimits(t *testing.T) {
 		{Limits{MaxEntries: 3}, LimitError{"entries", 3}, 2}, // and the directory
 		{Limits{MaxBytes: 12}, LimitError{"bytes", 12}, 2},
 	} {
-		sum, err := Unpack(t.Context(), bytes.NewReader(data), t.TempDir(), UnpackOptions{Limits: tt.limits})
+		sum, err := Unpack(t.Context(), bytes.NewReader(data), tempDir(t), UnpackOptions{Limits: tt.limits})
 		var limit *LimitError
 		if !errors.As(err, &limit) || *limit != tt.want || sum.Files != tt.files {
 			t.Errorf("%+v: %v, %+v", tt.limits, err, sum)
 		}
 	}
-	unpack(t, data, t.TempDir(), UnpackOptions{Limits: Limits{MaxEntries: 6, MaxBytes: 25}})
+	unpack(t, data, tempDir(t), UnpackOptions{Limits: Limits{MaxEntries: 6, MaxBytes: 25}})
 }
 
 func TestOverwrite(t *testing.T) {
-	src := t.TempDir()
+	src := tempDir(t)
 	writeFile(t, src+"/f", "new")
 	writeFile(t, src+"/big", strings.Repeat("n", bufferSize+1))
 	if err := os.Symlink("new", src+"/l"); err != nil {
@@ -133,7 +133,7 @@ func TestOverwrite(t *testing.T) {
 	}
 	data, _ := pack(t, src+"/", PackOptions{Sort: true})
 	old := func() string {
-		dest := t.TempDir()
+		dest := tempDir(t)
 		writeFile(t, dest+"/f", "old")
 		writeFile(t, dest+"/big", "old")
 		if err := os.Symlink("old", dest+"/l"); err != nil {
@@ -169,12 +169,12 @@ func TestOverwrite(t *testing.T) {
 	sameTree(t, before, snapshot(t, dest))
 
 	// Directories and files do not replace one another.
-	dest = t.TempDir()
+	dest = tempDir(t)
 	writeFile(t, dest+"/f/inside", "x")
 	if _, err = Unpack(t.Context(), bytes.NewReader(data), dest, UnpackOptions{}); !errors.Is(err, unix.EISDIR) {
 		t.Errorf("file over directory: %v", err)
 	}
-	dest = t.TempDir()
+	dest = tempDir(t)
 	writeFile(t, dest+"/d", "x")
 	data = tarOf(t, directory("d/"))
 	if _, err = Unpack(t.Context(), bytes.NewReader(data), dest, UnpackOptions{}); !errors.Is(err, unix.ENOTDIR) {
@@ -186,7 +186,7 @@ func TestDiskFull(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("SKIP: only root may mount a small file system")
 	}
-	dest := t.TempDir()
+	dest := tempDir(t)
 	if err := mountSmall(dest); err != nil {
 		t.Skipf("SKIP: cannot mount a tmpfs: %v", err)
 	}
@@ -197,14 +197,14 @@ func TestDiskFull(t *testing.T) {
 	}()
 	writeFile(t, dest+"/big", "old")
 	writeFile(t, dest+"/small7", "old")
-	src := t.TempDir()
+	src := tempDir(t)
 	writeFile(t, src+"/big", strings.Repeat("b", 2<<20))
 	_, err := Unpack(t.Context(), packed(t, src+"/"), dest, UnpackOptions{})
 	var pathErr *fs.PathError
 	if !errors.Is(err, unix.ENOSPC) || !errors.As(err, &pathErr) || pathErr.Path != dest+"/big" {
 		t.Errorf("error %v", err)
 	}
-	src = t.TempDir()
+	src = tempDir(t)
 	for i := range 20 {
 		writeFile(t, fmt.Sprintf("%s/small%d", src, i), strings.Repeat("s", 100<<10))
 	}
@@ -233,7 +233,7 @@ func TestChangesWhileRead(t *testing.T) {
 		reason Reason
 	}{{"grows", size + 1000, ReasonGrew}, {"shrinks", bufferSize, ReasonShrank}} {
 		t.Run(tt.name, func(t *testing.T) {
-			src := t.TempDir()
+			src := tempDir(t)
 			writeFile(t, src+"/f", strings.Repeat("x", size))
 			writeFile(t, src+"/g", "after")
 			var changed bool
@@ -249,7 +249,7 @@ func TestChangesWhileRead(t *testing.T) {
 			if sum.NoteCount != 1 || sum.Notes[0].Name != "./f" || sum.Notes[0].Reason != tt.reason {
 				t.Errorf("notes %+v", sum.Notes)
 			}
-			dest := t.TempDir()
+			dest := tempDir(t)
 			unpack(t, data, dest, UnpackOptions{})
 			st, err := os.Stat(dest + "/f")
 			if err != nil || st.Size() != size {
@@ -263,7 +263,7 @@ func TestChangesWhileRead(t *testing.T) {
 }
 
 func TestVanishesWhileRead(t *testing.T) {
-	src := t.TempDir()
+	src := tempDir(t)
 	writeFile(t, src+"/a", "a")
 	writeFile(t, src+"/b", "b")
 	writeFile(t, src+"/c/d", "d")
@@ -277,11 +277,11 @@ func TestVanishesWhileRead(t *testing.T) {
 	if sum.NoteCount != 2 || sum.Notes[0].Name != "./b" || sum.Notes[1].Reason != ReasonVanished || sum.Files != 1 {
 		t.Errorf("summary %+v", sum)
 	}
-	unpack(t, data, t.TempDir(), UnpackOptions{})
+	unpack(t, data, tempDir(t), UnpackOptions{})
 }
 
 func TestCancel(t *testing.T) {
-	src := t.TempDir()
+	src := tempDir(t)
 	for i := range 10 {
 		writeFile(t, fmt.Sprintf("%s/%d", src, i), "x")
 	}
@@ -301,7 +301,7 @@ func TestCancel(t *testing.T) {
 	}
 	data, _ := pack(t, src+"/", PackOptions{})
 	ctx, stop = stopper()
-	sum, err = Unpack(ctx, bytes.NewReader(data), t.TempDir(), UnpackOptions{Progress: stop})
+	sum, err = Unpack(ctx, bytes.NewReader(data), tempDir(t), UnpackOptions{Progress: stop})
 	if !errors.Is(err, context.Canceled) || sum.Files != 4 {
 		t.Errorf("Unpack: %v, %+v", err, sum)
 	}

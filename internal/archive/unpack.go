@@ -219,7 +219,7 @@ func (u *unpacker) enter(s *dirStack, elements []string, h *header, create bool)
 	for i := same; i < len(elements); i++ {
 		dir, err := s.top()
 		if err != nil {
-			return closed, u.pathError("open", strings.Join(elements[:i], "/"), err)
+			return closed, pathError("open", u.path(elements[:i]), err)
 		}
 		fd, err := openDirAt(dir, elements[i])
 		if errors.Is(err, unix.ENOENT) && create {
@@ -232,7 +232,7 @@ func (u *unpacker) enter(s *dirStack, elements []string, h *header, create bool)
 	}
 	dir, err := s.top()
 	if err != nil {
-		return closed, u.pathError("open", strings.Join(elements, "/"), err)
+		return closed, pathError("open", u.path(elements), err)
 	}
 	return dir, nil
 }
@@ -255,13 +255,12 @@ func (u *unpacker) implicitDir(dir int, base string) (int, error) {
 // enterError tells a link in the way from other reasons why the last of
 // elements is not a directory that can be entered.
 func (u *unpacker) enterError(dir int, elements []string, h *header, err error) error {
-	path := strings.Join(elements, "/")
 	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
 		if st, serr := statAt(dir, elements[len(elements)-1]); serr == nil && st.typ() == unix.S_IFLNK {
-			return &UnsafeEntryError{Name: h.name, Reason: fmt.Sprintf("%q is a symbolic link", path)}
+			return &UnsafeEntryError{Name: h.name, Reason: fmt.Sprintf("%q is a symbolic link", strings.Join(elements, "/"))}
 		}
 	}
-	return u.pathError("open", path, err)
+	return pathError("open", u.path(elements), err)
 }
 
 // symlink restores a symbolic link.
@@ -334,7 +333,7 @@ func (u *unpacker) hardlink(dir int, base string, h *header) error {
 	if name == "" || err != nil {
 		var errno unix.Errno
 		if errors.As(err, &errno) && !errors.Is(err, fs.ErrExist) {
-			return &os.LinkError{Op: "link", Old: u.path(h.link), New: u.path(h.name), Err: errno}
+			return &os.LinkError{Op: "link", Old: u.path(u.linkElements), New: u.path(u.elements), Err: errno}
 		}
 		return err
 	}
@@ -342,9 +341,12 @@ func (u *unpacker) hardlink(dir int, base string, h *header) error {
 	return u.settle(dir, base, name, h)
 }
 
-// path is an entry's path in the system, for errors.
-func (u *unpacker) path(name string) string { return filepath.Join(u.dest, name) }
+// path is where elements are in the system, for errors.
+func (u *unpacker) path(elements []string) string {
+	return filepath.Join(u.dest, strings.Join(elements, "/"))
+}
 
-func (u *unpacker) pathError(op, name string, err error) error {
-	return pathError(op, u.path(name), err)
+// entryError says what failed for the entry at hand.
+func (u *unpacker) entryError(op string, err error) error {
+	return pathError(op, u.path(u.elements), err)
 }

@@ -81,7 +81,7 @@ func (u *unpacker) fill(ctx context.Context, fd, dir int, name string, h *header
 	// the space it takes counts as the owner's.
 	st, err := statFD(fd)
 	if err != nil {
-		return u.pathError("stat", h.name, err)
+		return u.entryError("stat", err)
 	}
 	u.maker = maker{known: true, uid: st.uid, gid: st.gid}
 	kept, err := u.chown(fd, &st, h, want)
@@ -102,11 +102,11 @@ func (u *unpacker) fill(ctx context.Context, fd, dir int, name string, h *header
 		return err
 	}
 	if err := setFileTime(fd, dir, name, h.mtime); err != nil {
-		return u.pathError("utimes", h.name, err)
+		return u.entryError("utimes", err)
 	}
 	open = false
 	if err := closeFD(fd); err != nil {
-		return u.pathError("close", h.name, err)
+		return u.entryError("close", err)
 	}
 	return nil
 }
@@ -117,7 +117,7 @@ func (u *unpacker) writeBody(fd int, h *header, body []byte) error {
 		return nil
 	}
 	if err := writeFD(fd, body); err != nil {
-		return u.pathError("write", h.name, err)
+		return u.entryError("write", err)
 	}
 	u.sum.Bytes += int64(len(body))
 	u.progress(h.name)
@@ -138,7 +138,7 @@ func (u *unpacker) writeData(ctx context.Context, fd int, h *header, n int64) er
 			return err
 		}
 		if err := writeFD(fd, b); err != nil {
-			return u.pathError("write", h.name, err)
+			return u.entryError("write", err)
 		}
 		n -= int64(len(b))
 		u.sum.Bytes += int64(len(b))
@@ -151,14 +151,14 @@ func (u *unpacker) writeData(ctx context.Context, fd int, h *header, n int64) er
 func (u *unpacker) writeSparse(ctx context.Context, fd int, h *header) error {
 	for _, e := range h.sparse {
 		if _, err := unix.Seek(fd, e.off, 0); err != nil {
-			return u.pathError("seek", h.name, err)
+			return u.entryError("seek", err)
 		}
 		if err := u.writeData(ctx, fd, h, e.len); err != nil {
 			return err
 		}
 	}
 	if err := unix.Ftruncate(fd, h.realSize); err != nil {
-		return u.pathError("truncate", h.name, err)
+		return u.entryError("truncate", err)
 	}
 	return nil
 }

@@ -108,7 +108,7 @@ func (u *unpacker) chowned(err error, h *header) (bool, error) {
 		u.sum.note(h.name, ReasonOwner, err)
 		return false, nil
 	}
-	return false, u.pathError("chown", h.name, err)
+	return false, u.entryError("chown", err)
 }
 
 // setMeta gives the open file or directory its attributes and mode, in this
@@ -126,7 +126,7 @@ func (u *unpacker) setMeta(fd int, st *info, h *header, ownerKept bool) error {
 		return nil // (with attributes: an ACL changes the mode)
 	}
 	if err := unix.Fchmod(fd, mode); err != nil {
-		return u.pathError("chmod", h.name, err)
+		return u.entryError("chmod", err)
 	}
 	return nil
 }
@@ -150,7 +150,7 @@ func (u *unpacker) finishUnopened(dir int, name string, h *header) error {
 		}
 	}
 	if err := setLinkTime(dir, name, h.mtime); err != nil {
-		return u.pathError("utimes", h.name, err)
+		return u.entryError("utimes", err)
 	}
 	return nil
 }
@@ -173,24 +173,38 @@ func (u *unpacker) directory(dir int, base string, h *header) error {
 		st, serr := statAt(dir, base)
 		switch {
 		case serr != nil:
-			return u.pathError("lstat", h.name, serr)
+			return u.entryError("lstat", serr)
 		case st.typ() == unix.S_IFLNK:
 			return &UnsafeEntryError{Name: h.name, Reason: "exists as a symbolic link"}
 		case st.typ() != unix.S_IFDIR:
-			return u.pathError("mkdir", h.name, unix.ENOTDIR)
+			return u.entryError("mkdir", unix.ENOTDIR)
 		}
 		u.sum.Dirs++
 		if u.opts.Overwrite != OverwriteKeep {
 			u.postpone(u.elements, h, true)
+			u.openUp(dir, base, st.mode)
 		}
 		return nil
 	}
 	if err != nil {
-		return u.pathError("mkdir", h.name, err)
+		return u.entryError("mkdir", err)
 	}
 	u.sum.Dirs++
 	u.postpone(u.elements, h, false)
 	return nil
+}
+
+// openUp lets the owner of a directory that exists work in it until it gets the
+// archive's mode: a read-only tree can be unpacked over itself. Where that is
+// not permitted, what is to be created in it will say so.
+func (u *unpacker) openUp(dir int, base string, mode uint32) {
+	if mode&0o700 == 0o700 {
+		return
+	}
+	if fd, err := openDirAt(dir, base); err == nil {
+		_ = unix.Fchmod(fd, mode&0o7777|0o700)
+		release(fd)
+	}
 }
 
 func (u *unpacker) postpone(elements []string, h *header, existed bool) {
@@ -235,7 +249,7 @@ func (u *unpacker) finishDir(m *dirMeta) error {
 	}
 	st, err := statFD(fd)
 	if err != nil {
-		return u.pathError("stat", m.path, err)
+		return u.entryError("stat", err)
 	}
 	kept, err := u.chown(fd, &st, h, m.owner)
 	if err != nil {
@@ -245,7 +259,7 @@ func (u *unpacker) finishDir(m *dirMeta) error {
 		return err
 	}
 	if err := setFileTime(fd, fd, ".", h.mtime); err != nil {
-		return u.pathError("utimes", m.path, err)
+		return u.entryError("utimes", err)
 	}
 	return nil
 }

@@ -83,7 +83,7 @@ func (u *unpacker) setXattrs(fd int, h *header, ownerKept bool) error {
 		}
 		err := unix.Fsetxattr(fd, x.name, []byte(x.value), 0)
 		if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-			return u.pathError("setxattr", h.name, err)
+			return u.entryError("setxattr", err)
 		}
 		if err != nil {
 			u.sum.note(h.name, ReasonXattr, err)
