@@ -118,8 +118,8 @@ func (p *Process) drain() bool {
 		}
 		now := p.out.written()
 		// Silence alone says little on a busy machine: the pumps may not
-		// have had their turn. Nobody holds what has been hung up.
-		if now == before && !p.io.hungUp() {
+		// have had their turn, or a fork its exec.
+		if now == before && p.table.forks.done(p.forked) && !p.io.hungUp() {
 			return false
 		}
 		before = now

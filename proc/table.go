@@ -32,11 +32,8 @@ type Table struct {
 	env     *environ
 	inherit inheritance
 
-	// forks bounds the threads that are between fork and exec: each blocks
-	// until its child has executed.
-	forks chan struct{}
-
-	wg sync.WaitGroup // the supervisors
+	forks *forks
+	wg    sync.WaitGroup // the supervisors
 
 	mu      sync.Mutex
 	tree    *hierarchy // nil without cgroup2
@@ -83,7 +80,7 @@ func NewTable(cfg Config) (*Table, error) {
 	t := &Table{
 		cfg: cfg, log: cfg.Logger, boot: cfg.BootID, env: env,
 		budget: newBudget(cfg.RingTotal),
-		forks:  make(chan struct{}, max(4, runtime.NumCPU())),
+		forks:  newForks(max(4, runtime.NumCPU())),
 		slots:  map[string]*slot{},
 	}
 	t.inherit = readInheritance(t.log, len(cfg.Shim) > 0)
