@@ -1,0 +1,88 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/guestd/guestd/client"
+)
+
+// agent is a running `guestd serve` on a unix socket, with a client.
+type agent struct {
+	*client.Client
+	cmd    *exec.Cmd
+	socket string
+	dir    string
+	log    bytes.Buffer
+}
+
+// startAgent starts a fresh agent and waits until it answers. The caller calls
+// stop.
+func (b *bench) startAgent(ctx context.Context) (*agent, error) {
+	dir, err := os.MkdirTemp(b.dir, "agent")
+	if err != nil {
+		return nil, err
+	}
+	a := &agent{dir: dir, socket: filepath.Join(dir, "s")}
+	a.cmd = exec.Command(b.guestd, "serve", "--listen", "unix:"+a.socket)
+	a.cmd.Stderr = &a.log
+	if err := a.cmd.Start(); err != nil {
+		return nil, err
+	}
+	a.Client, err = client.New(func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", a.socket)
+	}, client.Config{Name: "unix:" + a.socket})
+	if err == nil {
+		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+		defer cancel()
+		err = a.Ready(ctx)
+	}
+	if err != nil {
+		a.stop()
+		return nil, fmt.Errorf("start %s: %w\n%s", b.guestd, err, a.log.String())
+	}
+	return a, nil
+}
+
+func (a *agent) stop() {
+	if a.Client != nil {
+		a.Close()
+	}
+	_ = a.cmd.Process.Signal(syscall.SIGTERM)
+	_ = a.cmd.Wait()
+	os.RemoveAll(a.dir)
+}
+
+func (a *agent) pid() int { return a.cmd.Process.Pid }
+
+// kilobytes reads a field of /proc/PID/status, such as VmHWM.
+func kilobytes(pid int, field string) (int64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(status)) {
+		if value, ok := strings.CutPrefix(line, field+":"); ok {
+			return strconv.ParseInt(strings.Fields(value)[0], 10, 64)
+		}
+	}
+	return 0, fmt.Errorf("/proc/%d/status has no %s", pid, field)
+}
+
+// resetPeak makes VmHWM begin anew (proc(5), clear_refs).
+func resetPeak(pid int) error {
+	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)
+}
+
+func megabytes(kb int64) string { return fmt.Sprintf("%.1f MB", float64(kb)*1024/1e6) }

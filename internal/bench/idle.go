@@ -1,0 +1,173 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/guestd/guestd/client"
+)
+
+// idlePeriod is how long an idle agent is watched.
+const idlePeriod = 60 * time.Second
+
+// idleWakeups is P17, without the SSH session that does not exist yet.
+func idleWakeups(ctx context.Context, b *bench) ([]row, error) {
+	a, err := b.startAgent(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer a.stop()
+	process, err := a.Start(ctx, client.Spec{Args: []string{"sleep", "100000"}})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = process.Kill(context.WithoutCancel(ctx)) }()
+	// What the agent does right after its start (the runtime's background work
+	// among it) is not idling.
+	if err := pause(ctx, 5*time.Second); err != nil {
+		return nil, err
+	}
+
+	wakeups, err := wakeupsOf(a.pid())
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", a.pid()), []byte("4"), 0); err != nil {
+		return nil, err
+	}
+	if err := pause(ctx, idlePeriod); err != nil {
+		return nil, err
+	}
+	after, err := wakeupsOf(a.pid())
+	if err != nil {
+		return nil, err
+	}
+	wakeups = after - wakeups
+	rows := []row{{
+		id: "P17", what: fmt.Sprintf("wake-ups of the agent in %v of idling, one process alive", idlePeriod),
+		against: "a sleeping process: 0", goal: "≤ 2", result: fmt.Sprint(wakeups), met: wakeups <= 2,
+		note: "voluntary and involuntary context switches of all its threads; without an SSH session, which does not exist yet",
+	}}
+	pages, err := dirtyPages(a.pid())
+	if err != nil {
+		return nil, err
+	}
+	dirtied := row{id: "P17", what: "pages that it dirtied meanwhile", against: "a sleeping process: 0", goal: "≤ 16", result: fmt.Sprint(pages), met: pages <= 16}
+	if !softDirty() {
+		dirtied.result, dirtied.met = "not measured", false
+		dirtied.note = "this kernel does not track soft-dirty pages (CONFIG_MEM_SOFT_DIRTY)"
+	}
+	return append(rows, dirtied), nil
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// wakeupsOf adds up the context switches of every thread.
+func wakeupsOf(pid int) (int64, error) {
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	if err != nil || len(files) == 0 {
+		return 0, fmt.Errorf("threads of %d: %w", pid, errors.Join(err, os.ErrNotExist))
+	}
+	var sum int64
+	for _, file := range files {
+		status, err := os.ReadFile(file)
+		if err != nil {
+			return 0, err
+		}
+		for line := range strings.Lines(string(status)) {
+			if name, value, ok := strings.Cut(line, ":"); ok && strings.HasSuffix(name, "voluntary_ctxt_switches") {
+				n, err := strconv.ParseInt(strings.TrimSpace(value), 10, 64)
+				if err != nil {
+					return 0, err
+				}
+				sum += n
+			}
+		}
+	}
+	return sum, nil
+}
+
+// softDirty says whether this kernel tracks soft-dirty pages: a page that was
+// just written must be marked.
+func softDirty() bool {
+	if os.WriteFile("/proc/self/clear_refs", []byte("4"), 0) != nil {
+		return false
+	}
+	touched := make([]byte, 1<<20)
+	for i := range touched {
+		touched[i] = 1
+	}
+	pages, err := dirtyPages(os.Getpid())
+	return err == nil && pages > 0 && touched[0] == 1
+}
+
+// dirtyPages counts the pages that were written since clear_refs was written
+// to (Documentation/admin-guide/mm/soft-dirty.rst: bit 55 of a pagemap entry).
+func dirtyPages(pid int) (int, error) {
+	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
+	if err != nil {
+		return 0, err
+	}
+	pagemap, err := os.Open(fmt.Sprintf("/proc/%d/pagemap", pid))
+	if err != nil {
+		return 0, err
+	}
+	defer pagemap.Close()
+	count := 0
+	for line := range strings.Lines(string(maps)) {
+		var from, to int64
+		var access string
+		if n, _ := fmt.Sscanf(line, "%x-%x %s", &from, &to, &access); n != 3 || !strings.Contains(access, "w") {
+			continue
+		}
+		n, err := dirtyIn(pagemap, from, to)
+		if err != nil {
+			return 0, err
+		}
+		count += n
+	}
+	return count, nil
+}
+
+func dirtyIn(pagemap io.ReaderAt, from, to int64) (int, error) {
+	const (
+		entry     = 8
+		batch     = 64 << 10
+		softDirty = 1 << 55
+		present   = 1 << 63
+	)
+	pageSize := int64(os.Getpagesize())
+	buffer := make([]byte, batch)
+	count := 0
+	for at := from; at < to; at += batch / entry * pageSize {
+		want := min(batch, (to-at)/pageSize*entry)
+		n, err := pagemap.ReadAt(buffer[:want], at/pageSize*entry)
+		for i := 0; i+entry <= n; i += entry {
+			bits := binary.NativeEndian.Uint64(buffer[i:])
+			if bits&softDirty != 0 && bits&present != 0 {
+				count++
+			}
+		}
+		if err != nil && !errors.Is(err, io.EOF) {
+			return 0, err
+		}
+	}
+	return count, nil
+}
