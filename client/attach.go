@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"io"
 	"iter"
 
@@ -35,10 +36,8 @@ type AttachOptions struct {
 type Attachment struct {
 	process *Process
 	stream  *execStream
-	// Attach's: an attachment is a call that is under way, as a gRPC stream is,
-	// which carries its context too.
-	ctx  context.Context
-	exit *ExitStatus
+	next    func() (execEvent, error) // of stream, with Attach's context
+	exit    *ExitStatus
 }
 
 // OutputEvent is something that an Attachment read: exactly one of Data, Gap
@@ -72,12 +71,16 @@ func (p *Process) Attach(ctx context.Context, o AttachOptions) (*Attachment, err
 	}
 	err := stream.open(ctx, &guestdv1.ExecRequest{Request: &guestdv1.ExecRequest_Attach{Attach: attach}})
 	if err != nil {
-		return nil, p.mapError(ctx, "attach", err)
+		return nil, p.mapError("attach", err)
 	}
 	if o.FromNow {
 		stream.fromNow = &Offsets{Stdout: stream.process.GetStdoutEnd(), Stderr: stream.process.GetStderrEnd()}
 	}
-	return &Attachment{process: p.client.processFromWire(stream.process), stream: stream, ctx: ctx}, nil
+	return &Attachment{
+		process: p.client.processFromWire(stream.process),
+		stream:  stream,
+		next:    func() (execEvent, error) { return stream.next(ctx) },
+	}, nil
 }
 
 // Process is the process that is attached to.
@@ -96,12 +99,12 @@ func (a *Attachment) Exit() *ExitStatus { return a.exit }
 // and what background children wrote behind it, or, with NoFollow, when all
 // that was kept has been read.
 func (a *Attachment) Next() (OutputEvent, error) {
-	event, err := a.stream.next(a.ctx)
-	if err == io.EOF {
+	event, err := a.next()
+	if errors.Is(err, io.EOF) {
 		return OutputEvent{}, io.EOF
 	}
 	if err != nil {
-		return OutputEvent{}, a.process.mapError(a.ctx, "read output", err)
+		return OutputEvent{}, a.process.mapError("read output", err)
 	}
 	switch event.kind {
 	case eventGap:
@@ -120,7 +123,7 @@ func (a *Attachment) Events() iter.Seq2[OutputEvent, error] {
 	return func(yield func(OutputEvent, error) bool) {
 		for {
 			event, err := a.Next()
-			if err == io.EOF || !yield(event, err) || err != nil {
+			if errors.Is(err, io.EOF) || !yield(event, err) || err != nil {
 				return
 			}
 		}

@@ -37,18 +37,19 @@ func (s *bulkSender) send(b *[]byte, n int) error {
 	return s.call.SendMsg(&wire.Data{Field: s.field, Payload: payload})
 }
 
-// fill reads until b is full or r ends. At the end of r it returns io.EOF, also
-// beside bytes.
-func fill(r io.Reader, b []byte) (int, error) {
-	n := 0
+// fill reads until b is full or r is at its end, which it then tells.
+func fill(r io.Reader, b []byte) (n int, end bool, err error) {
 	for n < len(b) {
 		m, err := r.Read(b[n:])
 		n += m
+		if err == io.EOF {
+			return n, true, nil
+		}
 		if err != nil {
-			return n, err
+			return n, false, err
 		}
 	}
-	return n, nil
+	return n, false, nil
 }
 
 // contiguous copies what was received into one piece, in scratch if it fits,

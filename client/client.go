@@ -15,26 +15,8 @@ import (
 	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
 )
 
-// Sizes of the connection.
-const (
-	// streamWindow is how much of one stream the agent may send ahead of the
-	// reader. What is under way when a connection breaks is sent again from the
-	// agent's ring of output, whose default is 1 MiB: the window, gRPC's own
-	// queue and one message must stay below that, or a reattach would find
-	// bytes gone which this client never saw.
-	streamWindow = 512 << 10
-
-	// connWindow is the same for all streams together. gRPC gives it back as
-	// bytes arrive, not as they are read, so that one stream which nobody reads
-	// stops no other.
-	connWindow = 2 << 20
-
-	// maxMessage bounds one message from the guest, which may be hostile.
-	maxMessage = 16 << 20
-
-	// chunkSize is how many bytes of a file or of input go into one message.
-	chunkSize = 256 << 10
-)
+// maxMessage bounds one message from the guest, which may be hostile.
+const maxMessage = 16 << 20
 
 // Config changes how a [Client] connects. The zero value is useful.
 type Config struct {
@@ -135,8 +117,12 @@ func grpcOptions(d *dialer, config Config) []grpc.DialOption {
 			},
 			MinConnectTimeout: config.ConnectTimeout,
 		}),
-		grpc.WithInitialWindowSize(streamWindow),
-		grpc.WithInitialConnWindowSize(connWindow),
+		// What of a process's output is under way when the connection breaks
+		// is sent again from the agent's ring, which by default keeps 1 MiB.
+		// The window is static, as one that grows could outgrow that.
+		grpc.WithStaticStreamWindowSize(wire.StreamWindow),
+		grpc.WithStaticConnWindowSize(wire.ConnWindow),
+		grpc.WithReadBufferSize(wire.ReadBuffer),
 		grpc.WithDefaultCallOptions(
 			grpc.ForceCodecV2(wire.NewCodec()),
 			grpc.MaxCallRecvMsgSize(maxMessage),
@@ -167,18 +153,23 @@ func (c *Client) Name() string { return c.dial.name }
 // connect failed.
 func (c *Client) Ready(ctx context.Context) error {
 	c.conn.ResetConnectBackoff()
-	_, err := c.system.GetInfo(ctx, &guestdv1.GetInfoRequest{}, grpc.WaitForReady(true))
-	return c.mapError(ctx, "wait for the agent", "", err)
+	for attempt := 0; ; attempt++ {
+		_, err := c.system.GetInfo(ctx, &guestdv1.GetInfoRequest{}, grpc.WaitForReady(true))
+		// An agent that has just begun may accept and die.
+		if !isConnectionLost(err) || !pause(ctx, attempt+1) {
+			return c.mapError("wait for the agent", "", err)
+		}
+	}
 }
 
 // Info describes the agent, its machine and what both can do.
 func (c *Client) Info(ctx context.Context) (*guestdv1.GetInfoResponse, error) {
 	info, err := c.system.GetInfo(ctx, &guestdv1.GetInfoRequest{})
-	return info, c.mapError(ctx, "get info", "", err)
+	return info, c.mapError("get info", "", err)
 }
 
 // Metrics returns the agent's counters and gauges.
 func (c *Client) Metrics(ctx context.Context) (*guestdv1.GetMetricsResponse, error) {
 	metrics, err := c.system.GetMetrics(ctx, &guestdv1.GetMetricsRequest{})
-	return metrics, c.mapError(ctx, "get metrics", "", err)
+	return metrics, c.mapError("get metrics", "", err)
 }

@@ -79,11 +79,11 @@ func (c *Cmd) Start(ctx context.Context) error {
 		// The agent may have started it all the same.
 		cancel()
 		c.client.abandon(ctx, c.ID)
-		return c.client.mapError(ctx, "start", c.name(), status.FromContextError(ctx.Err()).Err())
+		return c.client.mapError("start", c.name(), status.FromContextError(ctx.Err()).Err())
 	}
 	if err != nil {
 		cancel()
-		return c.client.mapError(ctx, "start", c.name(), err)
+		return c.client.mapError("start", c.name(), err)
 	}
 	c.Process = c.client.processFromWire(stream.process)
 	c.run = &cmdRun{
@@ -124,7 +124,7 @@ func (c *Cmd) startRequest() (*guestdv1.ExecRequest, error) {
 		c.MergeStderr = c.MergeStderr || c.Stdout != nil && sameWriter(c.Stdout, c.Stderr)
 		c.DiscardStderr = c.Stderr == nil && !c.MergeStderr
 	}
-	spec, err := c.Spec.toWire()
+	spec, err := c.toWire()
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +172,7 @@ func (r *cmdRun) separateStderr() {
 			if n > 0 {
 				_, err = stderr.Write(b[:n])
 			}
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return
 			}
 			if err != nil {
@@ -193,7 +193,7 @@ func (r *cmdRun) receive(ctx context.Context, waitDelay time.Duration) {
 	for {
 		event, err := r.stream.next(ctx)
 		if err != nil {
-			if err != io.EOF && r.exit == nil {
+			if !errors.Is(err, io.EOF) && r.exit == nil {
 				r.streamErr = err
 			}
 			return
@@ -266,25 +266,26 @@ func (r *cmdRun) feed(stdin io.Reader) {
 		if sendErr := sender.send(b, n); sendErr != nil {
 			return
 		}
-		if err != nil {
-			r.endInput(err)
-			return
+		if err == io.EOF {
+			err = nil
+		} else if err == nil {
+			continue
 		}
+		r.endInput(err)
+		return
 	}
 }
 
-// endInput closes the command's input because Stdin gave err.
+// endInput closes the command's input because Stdin is at its end, or failed.
 func (r *cmdRun) endInput(err error) {
 	select {
 	case <-r.received: // Wait has closed a StdinPipe
 		return
 	default:
 	}
-	if err != io.EOF {
-		r.mu.Lock()
-		r.inputErr = err
-		r.mu.Unlock()
-	}
+	r.mu.Lock()
+	r.inputErr = err
+	r.mu.Unlock()
 	// If the stream is broken the receiving side says so.
 	_ = r.stream.call.Send(&guestdv1.ExecRequest{Request: &guestdv1.ExecRequest_StdinEof{StdinEof: &guestdv1.StdinEof{}}})
 }
@@ -331,7 +332,7 @@ func (c *Cmd) Wait() error {
 		<-r.killed
 	}
 	if c.input != nil {
-		c.input.Close()
+		_ = c.input.Close() // never fails
 		<-r.fed
 	}
 	r.copiers.Wait()
@@ -346,7 +347,7 @@ func (r *cmdRun) result() error {
 	r.mu.Unlock()
 	var err error
 	if r.exit == nil {
-		err = r.process.mapError(context.Background(), "run", r.streamErr)
+		err = r.process.mapError("run", r.streamErr)
 	} else if !r.exit.Success() {
 		err = &ExitError{ExitStatus: *r.exit, Process: r.process.id}
 	}

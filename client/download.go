@@ -152,7 +152,7 @@ func (f *Files) unpackTree(ctx context.Context, guestPath, localPath string, o D
 	request.Path, request.RawPath = toWire(guestPath)
 	call, err := f.client.file.DownloadTree(callCtx, request)
 	if err != nil {
-		return Transfer{}, f.client.mapError(ctx, "download", guestPath, err)
+		return Transfer{}, f.client.mapError("download", guestPath, err)
 	}
 	r := &treeReader{call: call}
 	r.in = wire.Incoming{DataField: downloadDataField, Message: &r.message}
@@ -160,8 +160,8 @@ func (f *Files) unpackTree(ctx context.Context, guestPath, localPath string, o D
 	unpacked, err := archive.Unpack(callCtx, r, localPath, unpackOptions(o, m))
 	t := transferFromArchive(unpacked)
 	switch {
-	case r.err != nil && r.err != io.EOF:
-		return t, f.client.mapError(ctx, "download", guestPath, r.err)
+	case r.err != nil && !errors.Is(r.err, io.EOF):
+		return t, f.client.mapError("download", guestPath, r.err)
 	case err != nil:
 		return t, fmt.Errorf("download: %w", archiveError(err))
 	case r.summary == nil:

@@ -102,7 +102,7 @@ func (d *fileDownload) read(ctx context.Context, part *os.File, offset int64) (i
 	if err != nil {
 		return 0, err
 	}
-	defer r.Close()
+	defer r.release()
 	if offset > 0 && !sameFile(d.info, r.Info()) {
 		return 0, fmt.Errorf("%s: %w", joinError("download", d.from, "resume"), errChanged)
 	}

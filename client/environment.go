@@ -21,7 +21,7 @@ type EnvironmentChange struct {
 func (c *Client) Environment(ctx context.Context) (map[string]string, error) {
 	response, err := c.process.GetEnvironment(ctx, &guestdv1.GetEnvironmentRequest{})
 	if err != nil {
-		return nil, c.mapError(ctx, "get environment", "", err)
+		return nil, c.mapError("get environment", "", err)
 	}
 	return response.GetEnv(), nil
 }
@@ -45,7 +45,7 @@ func (c *Client) UpdateEnvironment(ctx context.Context, change EnvironmentChange
 		Set:   change.Set,
 	})
 	if err != nil {
-		return nil, c.mapError(ctx, "update environment", "", err)
+		return nil, c.mapError("update environment", "", err)
 	}
 	return response.GetEnv(), nil
 }

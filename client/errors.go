@@ -207,7 +207,7 @@ const (
 // mapError is the only way from a gRPC status back to an error of Go; op and
 // path say what was tried where the agent does not. Nil and errors that are no
 // status pass through.
-func (c *Client) mapError(ctx context.Context, op, path string, err error) error {
+func (c *Client) mapError(op, path string, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -221,8 +221,8 @@ func (c *Client) mapError(ctx context.Context, op, path string, err error) error
 	switch {
 	case c.isClosed():
 		return fmt.Errorf("%s: %w", joinError(op, path, "client is closed"), net.ErrClosed)
-	case isContextCode(st.Code()) && ctx.Err() != nil:
-		return c.contextError(ctx, op, path)
+	case st.Code() == codes.Canceled || st.Code() == codes.DeadlineExceeded:
+		return c.contextError(op, path, codeSentinel(st.Code()))
 	case st.Code() == codes.Unavailable:
 		return c.connectionError(st)
 	}
@@ -238,20 +238,16 @@ func (c *Client) isClosed() bool {
 	}
 }
 
-func isContextCode(code codes.Code) bool {
-	return code == codes.Canceled || code == codes.DeadlineExceeded
-}
-
-// contextError says that ctx ended the call, and, if no connection had been
-// made until then, why.
-func (c *Client) contextError(ctx context.Context, op, path string) error {
+// contextError says that the call's context ended it, and, if no connection had
+// been made until then, why.
+func (c *Client) contextError(op, path string, cause error) error {
 	if err := c.dial.lastError(); err != nil {
-		return fmt.Errorf("%w (%w)", &ConnectionError{Agent: c.dial.name, Err: err}, ctx.Err())
+		return fmt.Errorf("%w (%w)", &ConnectionError{Agent: c.dial.name, Err: err}, cause)
 	}
-	if path = joinError(op, path, ""); path != "" {
-		return fmt.Errorf("%s%w", path, ctx.Err())
+	if what := joinError(op, path, ""); what != "" {
+		return fmt.Errorf("%s%w", what, cause)
 	}
-	return ctx.Err()
+	return cause
 }
 
 func (c *Client) connectionError(st *status.Status) error {

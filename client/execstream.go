@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"io"
 	"time"
 
@@ -139,7 +140,7 @@ func (s *execStream) next(ctx context.Context) (execEvent, error) {
 			}
 			continue
 		}
-		if err == io.EOF && s.exit == nil && !s.noFollow {
+		if errors.Is(err, io.EOF) && s.exit == nil && !s.noFollow {
 			err = protocolError("a stream ended without an exit")
 		}
 		if !s.resume || !isConnectionLost(err) || ctx.Err() != nil {

@@ -91,7 +91,7 @@ type ExitError struct {
 	Stderr []byte
 }
 
-func (e *ExitError) Error() string { return e.ExitStatus.String() }
+func (e *ExitError) Error() string { return e.String() }
 
 func exitFromWire(p *guestdv1.ProcessExit) *ExitStatus {
 	if p == nil {

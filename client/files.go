@@ -59,7 +59,7 @@ func (f *Files) stat(ctx context.Context, op, path string, noFollow bool) (*File
 	request.Path, request.RawPath = toWire(path)
 	response, err := f.client.file.Stat(ctx, request)
 	if err != nil {
-		return nil, f.client.mapError(ctx, op, path, err)
+		return nil, f.client.mapError(op, path, err)
 	}
 	return infoFromWire(response.GetInfo()), nil
 }
@@ -85,7 +85,7 @@ func (f *Files) StatFilesystem(ctx context.Context, path string) (Filesystem, er
 	request.Path, request.RawPath = toWire(path)
 	r, err := f.client.file.StatFilesystem(ctx, request)
 	if err != nil {
-		return Filesystem{}, f.client.mapError(ctx, "statfs", path, err)
+		return Filesystem{}, f.client.mapError("statfs", path, err)
 	}
 	return Filesystem{
 		TotalBytes:      r.GetTotalBytes(),
@@ -117,7 +117,7 @@ func (f *Files) mkdir(ctx context.Context, path string, perm fs.FileMode, parent
 	request := &guestdv1.MkdirRequest{Context: f.where(), Mode: new(modeToWire(perm)), Parents: parents}
 	request.Path, request.RawPath = toWire(path)
 	_, err := f.client.file.Mkdir(ctx, request)
-	return f.client.mapError(ctx, "mkdir", path, err)
+	return f.client.mapError("mkdir", path, err)
 }
 
 // Remove removes a file or an empty directory; of a symbolic link the link.
@@ -136,7 +136,7 @@ func (f *Files) remove(ctx context.Context, path string, all bool) (int64, error
 	request := &guestdv1.RemoveRequest{Context: f.where(), Recursive: all, IgnoreMissing: all}
 	request.Path, request.RawPath = toWire(path)
 	response, err := f.client.file.Remove(ctx, request)
-	return int64(response.GetRemoved()), f.client.mapError(ctx, "remove", path, err)
+	return int64(response.GetRemoved()), f.client.mapError("remove", path, err)
 }
 
 // RenameOptions changes what Rename does with a path that is there already.
@@ -151,7 +151,7 @@ func (f *Files) Rename(ctx context.Context, from, to string, o RenameOptions) er
 	request.From, request.RawFrom = toWire(from)
 	request.To, request.RawTo = toWire(to)
 	_, err := f.client.file.Rename(ctx, request)
-	return f.client.mapError(ctx, "rename", from, err)
+	return f.client.mapError("rename", from, err)
 }
 
 // CopyOptions says how Copy copies.
@@ -174,7 +174,7 @@ func (f *Files) Copy(ctx context.Context, from, to string, o CopyOptions) (CopyR
 	request.To, request.RawTo = toWire(to)
 	response, err := f.client.file.Copy(ctx, request)
 	return CopyResult{Files: int64(response.GetFiles()), Bytes: int64(response.GetBytes())},
-		f.client.mapError(ctx, "copy", from, err)
+		f.client.mapError("copy", from, err)
 }
 
 // Chmod sets permission bits, with setuid, setgid and sticky.
@@ -182,7 +182,7 @@ func (f *Files) Chmod(ctx context.Context, path string, mode fs.FileMode) error 
 	request := &guestdv1.ChmodRequest{Context: f.where(), Mode: modeToWire(mode)}
 	request.Path, request.RawPath = toWire(path)
 	_, err := f.client.file.Chmod(ctx, request)
-	return f.client.mapError(ctx, "chmod", path, err)
+	return f.client.mapError("chmod", path, err)
 }
 
 // Chown sets owner and group, each a name or a number; empty leaves it.
@@ -199,7 +199,7 @@ func (f *Files) chown(ctx context.Context, path, owner, group string, noFollow b
 	request := &guestdv1.ChownRequest{Context: f.where(), Owner: owner, Group: group, NoFollow: noFollow}
 	request.Path, request.RawPath = toWire(path)
 	_, err := f.client.file.Chown(ctx, request)
-	return f.client.mapError(ctx, "chown", path, err)
+	return f.client.mapError("chown", path, err)
 }
 
 // Chtimes sets times to the nanosecond; the zero time leaves one. With neither,
@@ -222,7 +222,7 @@ func (f *Files) chtimes(ctx context.Context, path string, access, modify time.Ti
 	}
 	request.Path, request.RawPath = toWire(path)
 	_, err := f.client.file.Utime(ctx, request)
-	return f.client.mapError(ctx, "chtimes", path, err)
+	return f.client.mapError("chtimes", path, err)
 }
 
 // Truncate sets a file's size.
@@ -230,7 +230,7 @@ func (f *Files) Truncate(ctx context.Context, path string, size int64) error {
 	request := &guestdv1.TruncateRequest{Context: f.where(), Size: uint64(size)}
 	request.Path, request.RawPath = toWire(path)
 	_, err := f.client.file.Truncate(ctx, request)
-	return f.client.mapError(ctx, "truncate", path, err)
+	return f.client.mapError("truncate", path, err)
 }
 
 // MkdirTemp makes a directory, mode 0700, under a name that nobody has, and
@@ -250,7 +250,7 @@ func (f *Files) makeTemp(ctx context.Context, dir, pattern string, directory boo
 	request.Dir, request.RawDir = toWire(dir)
 	response, err := f.client.file.MakeTemp(ctx, request)
 	if err != nil {
-		return "", f.client.mapError(ctx, "make temporary", dir, err)
+		return "", f.client.mapError("make temporary", dir, err)
 	}
 	return fromWire(response.GetPath(), response.GetRawPath()), nil
 }

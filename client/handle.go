@@ -42,7 +42,7 @@ type OpenOptions struct {
 // (Read, Write, Seek) see each other's.
 type File struct {
 	client *Client
-	ctx    context.Context
+	ctx    context.Context //nolint:containedctx // the methods of package io have none
 	handle string
 	path   string
 	info   *FileInfo
@@ -74,7 +74,7 @@ func (f *Files) OpenFile(ctx context.Context, path string, o OpenOptions) (*File
 	}
 	response, err := f.client.file.OpenFile(ctx, request)
 	if err != nil {
-		return nil, f.client.mapError(ctx, "open", path, err)
+		return nil, f.client.mapError("open", path, err)
 	}
 	return &File{
 		client: f.client,
@@ -136,7 +136,7 @@ func (f *File) read(p []byte, offset *uint64) (int, error) {
 		Length: uint32(min(len(p), maxTransfer)),
 	})
 	if err != nil {
-		return 0, f.mapError(f.ctx, "read", err)
+		return 0, f.mapError("read", err)
 	}
 	if len(response.GetData()) > len(p) {
 		return 0, protocolError("%d bytes read instead of %d", len(response.GetData()), len(p))
@@ -168,7 +168,7 @@ func (f *File) write(p []byte, offset *int64) (int, error) {
 			request.Offset = new(uint64(*offset) + uint64(done))
 		}
 		if _, err := f.client.file.WriteFile(f.ctx, request); err != nil {
-			return done + min(writtenOf(err), len(part)), f.mapError(f.ctx, "write", err)
+			return done + min(writtenOf(err), len(part)), f.mapError("write", err)
 		}
 		done += len(part)
 	}
@@ -189,7 +189,7 @@ func (f *File) Seek(offset int64, whence int) (int64, error) {
 	}
 	response, err := f.client.file.SeekFile(f.ctx, &guestdv1.SeekFileRequest{Handle: f.handle, Offset: offset, Whence: wire})
 	if err != nil {
-		return 0, f.mapError(f.ctx, "seek", err)
+		return 0, f.mapError("seek", err)
 	}
 	return int64(response.GetPosition()), nil
 }
@@ -206,14 +206,14 @@ func (f *File) Close() error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(f.ctx), closeTimeout)
 	defer cancel()
 	_, err := f.client.file.CloseFile(ctx, &guestdv1.CloseFileRequest{Handle: f.handle})
-	return f.mapError(ctx, "close", err)
+	return f.mapError("close", err)
 }
 
 // Stat describes the file as it is now.
 func (f *File) Stat(ctx context.Context) (*FileInfo, error) {
 	response, err := f.client.file.StatFile(ctx, &guestdv1.StatFileRequest{Handle: f.handle})
 	if err != nil {
-		return nil, f.mapError(ctx, "stat", err)
+		return nil, f.mapError("stat", err)
 	}
 	return infoFromWire(response.GetInfo()), nil
 }
@@ -221,13 +221,13 @@ func (f *File) Stat(ctx context.Context) (*FileInfo, error) {
 // Truncate sets the file's size.
 func (f *File) Truncate(ctx context.Context, size int64) error {
 	_, err := f.client.file.TruncateFile(ctx, &guestdv1.TruncateFileRequest{Handle: f.handle, Size: uint64(size)})
-	return f.mapError(ctx, "truncate", err)
+	return f.mapError("truncate", err)
 }
 
 // Sync writes the file to its device, as fsync(2).
 func (f *File) Sync(ctx context.Context) error {
 	_, err := f.client.file.SyncFile(ctx, &guestdv1.SyncFileRequest{Handle: f.handle})
-	return f.mapError(ctx, "sync", err)
+	return f.mapError("sync", err)
 }
 
 // LockOptions says what to lock, and how long to wait for it. The zero value
@@ -259,9 +259,9 @@ func (f *File) lock(ctx context.Context, kind guestdv1.LockType, o LockOptions) 
 		request.Wait = durationpb.New(o.Wait)
 	}
 	_, err := f.client.file.LockFile(ctx, request)
-	return f.mapError(ctx, "lock", err)
+	return f.mapError("lock", err)
 }
 
-func (f *File) mapError(ctx context.Context, op string, err error) error {
-	return f.client.mapError(ctx, op, f.path, err)
+func (f *File) mapError(op string, err error) error {
+	return f.client.mapError(op, f.path, err)
 }

@@ -24,7 +24,7 @@ import (
 // [*fs.PathError].
 type FS struct {
 	*Files
-	ctx context.Context
+	ctx context.Context //nolint:containedctx // the methods of io/fs have none
 }
 
 var (

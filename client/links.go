@@ -12,7 +12,7 @@ func (f *Files) Link(ctx context.Context, target, path string) error {
 	request.Target, request.RawTarget = toWire(target)
 	request.Path, request.RawPath = toWire(path)
 	_, err := f.client.file.Link(ctx, request)
-	return f.client.mapError(ctx, "link", path, err)
+	return f.client.mapError("link", path, err)
 }
 
 // Symlink makes a symbolic link that holds target as it is.
@@ -21,7 +21,7 @@ func (f *Files) Symlink(ctx context.Context, target, path string) error {
 	request.Target, request.RawTarget = toWire(target)
 	request.Path, request.RawPath = toWire(path)
 	_, err := f.client.file.Symlink(ctx, request)
-	return f.client.mapError(ctx, "symlink", path, err)
+	return f.client.mapError("symlink", path, err)
 }
 
 // Readlink returns what a symbolic link holds.
@@ -30,7 +30,7 @@ func (f *Files) Readlink(ctx context.Context, path string) (string, error) {
 	request.Path, request.RawPath = toWire(path)
 	response, err := f.client.file.ReadLink(ctx, request)
 	if err != nil {
-		return "", f.client.mapError(ctx, "readlink", path, err)
+		return "", f.client.mapError("readlink", path, err)
 	}
 	return fromWire(response.GetTarget(), response.GetRawTarget()), nil
 }
@@ -43,7 +43,7 @@ func (f *Files) RealPath(ctx context.Context, path string, allowMissing bool) (s
 	request.Path, request.RawPath = toWire(path)
 	response, err := f.client.file.RealPath(ctx, request)
 	if err != nil {
-		return "", f.client.mapError(ctx, "realpath", path, err)
+		return "", f.client.mapError("realpath", path, err)
 	}
 	return fromWire(response.GetPath(), response.GetRawPath()), nil
 }

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"io"
 	"iter"
 
@@ -24,7 +25,7 @@ func (f *Files) ReadDir(ctx context.Context, path string, o ReadDirOptions) iter
 		for {
 			response, err := f.client.file.ReadDir(ctx, request)
 			if err != nil {
-				yield(nil, f.client.mapError(ctx, "read directory", path, err))
+				yield(nil, f.client.mapError("read directory", path, err))
 				return
 			}
 			for _, pb := range response.GetEntries() {
@@ -89,8 +90,8 @@ func (f *Files) Walk(ctx context.Context, path string, o WalkOptions) iter.Seq2[
 				return
 			}
 		}
-		if err != io.EOF {
-			yield(nil, f.client.mapError(ctx, "walk", path, err))
+		if !errors.Is(err, io.EOF) {
+			yield(nil, f.client.mapError("walk", path, err))
 		}
 	}
 }
@@ -139,8 +140,8 @@ func (f *Files) Glob(ctx context.Context, pattern string) iter.Seq2[*FileInfo, e
 				}
 			}
 		}
-		if err != io.EOF {
-			yield(nil, f.client.mapError(ctx, "glob", pattern, err))
+		if !errors.Is(err, io.EOF) {
+			yield(nil, f.client.mapError("glob", pattern, err))
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/guestd/guestd/internal/wire"
 	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
 )
 
@@ -82,7 +83,7 @@ func (c *Client) Start(ctx context.Context, spec Spec) (*Process, error) {
 		return c.process.Start(ctx, request)
 	})
 	if err != nil {
-		return nil, c.mapError(ctx, "start", spec.name(), err)
+		return nil, c.mapError("start", spec.name(), err)
 	}
 	return c.processFromWire(response.GetProcess()), nil
 }
@@ -104,7 +105,7 @@ func newID() string { return "c-" + rand.Text() }
 func (c *Client) Processes(ctx context.Context) ([]ProcessInfo, error) {
 	response, err := c.process.List(ctx, &guestdv1.ListRequest{})
 	if err != nil {
-		return nil, c.mapError(ctx, "list processes", "", err)
+		return nil, c.mapError("list processes", "", err)
 	}
 	infos := make([]ProcessInfo, len(response.GetProcesses()))
 	for i, p := range response.GetProcesses() {
@@ -117,7 +118,7 @@ func (c *Client) Processes(ctx context.Context) ([]ProcessInfo, error) {
 func (p *Process) Info(ctx context.Context) (ProcessInfo, error) {
 	response, err := p.client.process.Get(ctx, &guestdv1.GetRequest{Process: p.key()})
 	if err != nil {
-		return ProcessInfo{}, p.mapError(ctx, "get process", err)
+		return ProcessInfo{}, p.mapError("get process", err)
 	}
 	return processInfoFromWire(response.GetProcess()), nil
 }
@@ -131,7 +132,7 @@ func (p *Process) signal(ctx context.Context, signal Signal, scope SignalScope, 
 	request := &guestdv1.SignalRequest{Process: p.key(), Scope: scope.toWire()}
 	request.Number, request.Name = signal.toWire()
 	_, err := p.client.process.Signal(ctx, request, opts...)
-	return p.mapError(ctx, "signal", err)
+	return p.mapError("signal", err)
 }
 
 // Kill kills the process and everything that descends from it.
@@ -141,10 +142,10 @@ func (p *Process) Kill(ctx context.Context) error { return p.Signal(ctx, SIGKILL
 // terminal has taken everything, which may be never: give ctx an end.
 func (p *Process) WriteInput(ctx context.Context, data []byte) error {
 	for {
-		part := data[:min(len(data), chunkSize)]
+		part := data[:min(len(data), wire.ChunkSize)]
 		request := &guestdv1.WriteInputRequest{Process: p.key(), Data: part}
 		if _, err := p.client.process.WriteInput(ctx, request); err != nil {
-			return p.mapError(ctx, "write input", err)
+			return p.mapError("write input", err)
 		}
 		if data = data[len(part):]; len(data) == 0 {
 			return nil
@@ -156,27 +157,27 @@ func (p *Process) WriteInput(ctx context.Context, data []byte) error {
 // end-of-file character.
 func (p *Process) CloseInput(ctx context.Context) error {
 	_, err := p.client.process.WriteInput(ctx, &guestdv1.WriteInputRequest{Process: p.key(), Eof: true})
-	return p.mapError(ctx, "close input", err)
+	return p.mapError("close input", err)
 }
 
 // Resize sets the size of the process's terminal.
 func (p *Process) Resize(ctx context.Context, size TerminalSize) error {
 	_, err := p.client.process.Resize(ctx, &guestdv1.ResizeRequest{Process: p.key(), Size: size.toWire()})
-	return p.mapError(ctx, "resize", err)
+	return p.mapError("resize", err)
 }
 
 // Forget drops what the agent keeps of a process that has ended.
 func (p *Process) Forget(ctx context.Context) error {
 	_, err := p.client.process.Forget(ctx, &guestdv1.ForgetRequest{Process: p.key()})
-	return p.mapError(ctx, "forget", err)
+	return p.mapError("forget", err)
 }
 
-func (p *Process) mapError(ctx context.Context, op string, err error) error {
+func (p *Process) mapError(op string, err error) error {
 	name := ""
 	if p.id != "" {
 		name = "process " + p.id
 	}
-	return p.client.mapError(ctx, op, name, err)
+	return p.client.mapError(op, name, err)
 }
 
 func (c *Client) processFromWire(p *guestdv1.Process) *Process {

@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"errors"
 	"hash"
 	"io"
 
@@ -36,7 +37,6 @@ type ReadOptions struct {
 // that waits, cancel Open's context.
 type Reader struct {
 	client   *Client
-	ctx      context.Context // Open's: a Reader is a call that is under way
 	cancel   context.CancelFunc
 	call     guestdv1.FileService_ReadClient
 	path     string
@@ -67,7 +67,7 @@ func (f *Files) Open(ctx context.Context, path string, o ReadOptions) (*Reader, 
 	if o.Length > 0 {
 		request.Length = new(uint64(o.Length))
 	}
-	r := &Reader{client: f.client, ctx: ctx, path: path, checksum: o.Checksum}
+	r := &Reader{client: f.client, path: path, checksum: o.Checksum}
 	if o.Follow {
 		r.checksum = NoChecksum
 	}
@@ -76,13 +76,13 @@ func (f *Files) Open(ctx context.Context, path string, o ReadOptions) (*Reader, 
 	call, err := f.client.file.Read(callCtx, request)
 	if err != nil {
 		cancel()
-		return nil, f.client.mapError(ctx, "open", path, err)
+		return nil, f.client.mapError("open", path, err)
 	}
 	r.call, r.cancel = call, cancel
 	r.in = wire.Incoming{DataField: readDataField, Message: &r.message}
 	if err := r.begin(); err != nil {
 		cancel()
-		return nil, f.client.mapError(ctx, "open", path, err)
+		return nil, f.client.mapError("open", path, err)
 	}
 	return r, nil
 }
@@ -133,7 +133,7 @@ func (r *Reader) WriteTo(w io.Writer) (int64, error) {
 				return total, err
 			}
 		}
-		if r.err == io.EOF {
+		if errors.Is(r.err, io.EOF) {
 			return total, nil
 		}
 		if r.err != nil {
@@ -145,16 +145,20 @@ func (r *Reader) WriteTo(w io.Writer) (int64, error) {
 
 // Close ends the reading.
 func (r *Reader) Close() error {
+	r.release()
+	return nil
+}
+
+func (r *Reader) release() {
 	r.cancel()
 	r.in.Free()
-	return nil
 }
 
 // next receives the next bytes, which may be none. They are valid until the
 // next call.
 func (r *Reader) next() ([]byte, error) {
 	if err := r.call.RecvMsg(&r.in); err != nil {
-		return nil, r.client.mapError(r.ctx, "read", r.path, unexpectedEOF(err))
+		return nil, r.client.mapError("read", r.path, unexpectedEOF(err))
 	}
 	if r.in.Bulk() != 0 {
 		r.scratch = contiguous(&r.in, r.scratch)
@@ -199,7 +203,7 @@ func (f *Files) ReadFile(ctx context.Context, path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer r.Close()
+	defer r.release()
 	var content bytes.Buffer
 	// The size is the guest's word: it saves copies and is trusted no further.
 	content.Grow(int(min(max(r.info.Size(), 0), 4<<20)) + 512)
@@ -211,7 +215,7 @@ func (f *Files) ReadFile(ctx context.Context, path string) ([]byte, error) {
 
 // unexpectedEOF is for streams that must not end without saying so.
 func unexpectedEOF(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return protocolError("a stream ended early")
 	}
 	return err

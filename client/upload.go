@@ -173,8 +173,8 @@ func (f *Files) uploadTree(ctx context.Context, localPath, guestPath string, o U
 	if err == nil {
 		err = call.Send(&guestdv1.UploadTreeRequest{Part: &guestdv1.UploadTreeRequest_Start{Start: start}})
 	}
-	if err != nil && err != io.EOF {
-		return Transfer{}, f.client.mapError(ctx, "upload", guestPath, err)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return Transfer{}, f.client.mapError("upload", guestPath, err)
 	}
 	sender := &treeSender{bulkSender{call: call, field: treeDataField, pool: &f.client.pool}}
 	packed, packErr := archive.Pack(callCtx, sender, withSlash(localPath), packOptions(o, m))
@@ -186,7 +186,7 @@ func (f *Files) uploadTree(ctx context.Context, localPath, guestPath string, o U
 	}
 	response, err := call.CloseAndRecv()
 	if err != nil {
-		return Transfer{}, f.client.mapError(ctx, "upload", guestPath, unexpectedEOF(err))
+		return Transfer{}, f.client.mapError("upload", guestPath, unexpectedEOF(err))
 	}
 	t := transferFromWire(response.GetSummary())
 	t.addNotes(packed)
@@ -226,7 +226,7 @@ func (s *treeSender) Write(p []byte) (int, error) {
 	for done < len(p) {
 		b := s.buffer()
 		n := copy(*b, p[done:])
-		if err := s.send(b, n); err == io.EOF {
+		if err := s.send(b, n); errors.Is(err, io.EOF) {
 			return done, errCallEnded
 		} else if err != nil {
 			return done, err

@@ -23,7 +23,9 @@ type WaitPort struct {
 
 // WaitOutput is a pattern in the process's output.
 type WaitOutput struct {
-	Pattern string // in RE2 syntax, matched against bytes
+	// Pattern is in RE2 syntax, matched against bytes. It comes true as soon as
+	// it can: of `port \d+` the first digit is enough.
+	Pattern string
 	Stream  Stream // default: either
 	From    uint64 // absolute offset to begin at; default: the oldest byte kept
 }
@@ -87,7 +89,7 @@ func (p *Process) Wait(ctx context.Context, conditions ...Condition) (WaitResult
 		return p.client.process.Wait(ctx, request)
 	})
 	if err != nil {
-		return WaitResult{}, p.mapError(ctx, "wait for", err)
+		return WaitResult{}, p.mapError("wait for", err)
 	}
 	return WaitResult{
 		Condition: int(response.GetCondition()),

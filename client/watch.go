@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"io"
 	"iter"
 
@@ -67,7 +68,6 @@ type WatchEvent struct {
 // that waits, cancel the context it was made with.
 type Watch struct {
 	client      *Client
-	ctx         context.Context // of the call that this is
 	cancel      context.CancelFunc
 	call        guestdv1.FileService_WatchClient
 	path        string
@@ -98,11 +98,10 @@ func (f *Files) Watch(ctx context.Context, path string, o WatchOptions) (*Watch,
 	}
 	if err != nil {
 		cancel()
-		return nil, f.client.mapError(ctx, "watch", path, err)
+		return nil, f.client.mapError("watch", path, err)
 	}
 	return &Watch{
 		client:      f.client,
-		ctx:         ctx,
 		cancel:      cancel,
 		call:        call,
 		path:        path,
@@ -117,14 +116,14 @@ func (w *Watch) Directories() int { return w.directories }
 func (w *Watch) Next() (WatchEvent, error) {
 	for len(w.pending) == 0 {
 		response, err := w.call.Recv()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return WatchEvent{}, io.EOF
 		}
 		if err == nil {
 			err = w.accept(response)
 		}
 		if err != nil {
-			return WatchEvent{}, w.client.mapError(w.ctx, "watch", w.path, err)
+			return WatchEvent{}, w.client.mapError("watch", w.path, err)
 		}
 	}
 	event := w.pending[0]
@@ -161,7 +160,7 @@ func (w *Watch) Events() iter.Seq2[WatchEvent, error] {
 	return func(yield func(WatchEvent, error) bool) {
 		for {
 			event, err := w.Next()
-			if err == io.EOF || !yield(event, err) || err != nil {
+			if errors.Is(err, io.EOF) || !yield(event, err) || err != nil {
 				return
 			}
 		}

@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"github.com/guestd/guestd/internal/wire"
 	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
 )
 
@@ -132,11 +133,11 @@ func (w *fileWrite) run(ctx context.Context, r io.Reader) (*FileInfo, error) {
 	if err == nil {
 		response, err = w.transfer(ctx, start, r, sum)
 	}
-	if source, ok := err.(*sourceError); ok {
+	if source, ok := errors.AsType[*sourceError](err); ok {
 		return nil, fmt.Errorf("%s: %w", joinError("write", w.path, "read the source"), source.err)
 	}
 	if err != nil {
-		return nil, w.files.client.mapError(ctx, "write", w.path, err)
+		return nil, w.files.client.mapError("write", w.path, err)
 	}
 	return infoFromWire(response.GetInfo()), nil
 }
@@ -156,7 +157,7 @@ func (w *fileWrite) transfer(ctx context.Context, start *guestdv1.WriteRequest, 
 	if err == nil && sum != nil {
 		err = w.commit(call, sum)
 	}
-	if err != nil && err != io.EOF { // io.EOF: receiving tells why
+	if err != nil && !errors.Is(err, io.EOF) { // io.EOF: receiving tells why
 		return nil, err
 	}
 	response, err := call.CloseAndRecv()
@@ -174,7 +175,7 @@ func (w *fileWrite) resumed(ctx context.Context) (int64, error) {
 	request := &guestdv1.StatUploadRequest{Context: w.files.where(), ResumeId: w.options.ResumeID}
 	request.Path, request.RawPath = toWire(w.path)
 	response, err := w.files.client.file.StatUpload(ctx, request)
-	if err = w.files.client.mapError(ctx, "write", w.path, err); errors.Is(err, fs.ErrNotExist) {
+	if err = w.files.client.mapError("write", w.path, err); errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}
 	return int64(response.GetOffset()), err
@@ -183,22 +184,20 @@ func (w *fileWrite) resumed(ctx context.Context) (int64, error) {
 // skip reads what the guest has already. If r is shorter than that, the write
 // begins at r's end, and the checksum or the size tells the rest.
 func (w *fileWrite) skip(r io.Reader, sum hash.Hash, n int64) (int64, error) {
-	var to io.Writer = io.Discard
-	if sum != nil {
-		to = sum
-	}
-	b := make([]byte, chunkSize)
+	b := make([]byte, wire.ChunkSize)
 	var done int64
 	for done < n {
-		m, err := fill(r, b[:min(n-done, chunkSize)])
-		to.Write(b[:m])
+		m, end, err := fill(r, b[:min(n-done, wire.ChunkSize)])
+		if sum != nil {
+			sum.Write(b[:m])
+		}
 		done += int64(m)
 		w.progress(m)
-		if err == io.EOF {
-			break
-		}
 		if err != nil {
 			return done, &sourceError{err}
+		}
+		if end {
+			break
 		}
 	}
 	return done, nil
@@ -236,10 +235,10 @@ func (w *fileWrite) send(call guestdv1.FileService_WriteClient, r io.Reader, sum
 	at := w.resumedAt
 	for {
 		b := sender.buffer()
-		n, readErr := fill(r, *b)
-		if readErr != nil && readErr != io.EOF {
+		n, end, err := fill(r, *b)
+		if err != nil {
 			sender.drop(b)
-			return &sourceError{readErr}
+			return &sourceError{err}
 		}
 		if sum != nil {
 			sum.Write((*b)[:n])
@@ -250,7 +249,7 @@ func (w *fileWrite) send(call guestdv1.FileService_WriteClient, r io.Reader, sum
 		w.progress(n)
 		at += int64(n)
 		w.most = max(w.most, at)
-		if readErr == io.EOF {
+		if end {
 			return nil
 		}
 	}
