@@ -25,6 +25,11 @@ func setFileTime(_, dir int, name string, mtime time.Time) error {
 	return setLinkTime(dir, name, mtime)
 }
 
+// chownUnopened gives what name is, even a link, to an owner.
+func chownUnopened(dir int, name string, uid, gid uint32) error {
+	return unix.Fchownat(dir, name, int(uid), int(gid), unix.AT_SYMLINK_NOFOLLOW)
+}
+
 // setLinkTime sets the modification time of what name is, even a link.
 func setLinkTime(dir int, name string, mtime time.Time) error {
 	ts, err := unix.TimeToTimespec(mtime)

@@ -36,6 +36,25 @@ func setFileTime(fd, _ int, _ string, mtime time.Time) error {
 	return nil
 }
 
+// chownUnopened gives what name is, even a link, to an owner. It must be new and
+// so have one name: else somebody who may write to the directory has put a hard
+// link to another file in its place, to be given that.
+func chownUnopened(dir int, name string, uid, gid uint32) error {
+	fd, err := openAt(dir, name, unix.O_PATH|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer release(fd)
+	st, err := statFD(fd)
+	if err != nil || (st.uid == uid && st.gid == gid) {
+		return err
+	}
+	if st.linked {
+		return unix.EMLINK
+	}
+	return unix.Fchownat(fd, "", int(uid), int(gid), unix.AT_EMPTY_PATH)
+}
+
 // setLinkTime sets the modification time of what name is, even a link.
 func setLinkTime(dir int, name string, mtime time.Time) error {
 	ts, err := times(mtime)

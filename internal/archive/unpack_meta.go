@@ -144,7 +144,7 @@ func (u *unpacker) finalMode(h *header, ownerKept bool) uint32 {
 // the name is, even a link, takes them.
 func (u *unpacker) finishUnopened(dir int, name string, h *header) error {
 	if want := u.owner(h); want.set {
-		err := unix.Fchownat(dir, name, int(want.uid), int(want.gid), unix.AT_SYMLINK_NOFOLLOW)
+		err := chownUnopened(dir, name, want.uid, want.gid)
 		if _, err := u.chowned(err, h); err != nil {
 			return err
 		}
