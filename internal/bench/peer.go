@@ -52,7 +52,9 @@ func servePeer(args []string) error {
 
 func answer(conn net.Conn, path string) error {
 	var request [9]byte
-	if _, err := io.ReadFull(conn, request[:]); err != nil {
+	if _, err := io.ReadFull(conn, request[:]); errors.Is(err, io.EOF) {
+		return nil // somebody looked whether we listen
+	} else if err != nil {
 		return err
 	}
 	if request[0] == peerGet {
