@@ -5,6 +5,7 @@ package proc
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -123,7 +124,8 @@ func (t *Table) openHierarchy() *hierarchy {
 	}
 	var h *hierarchy
 	if err == nil {
-		h, err = newHierarchy(parent, t.boot, t.log)
+		// Not for the boot alone: several agents may share the machine's.
+		h, err = newHierarchy(parent, t.boot+"-"+rand.Text()[:8], t.log)
 	}
 	if err != nil {
 		t.log.Warn("no cgroup for processes; their trees are their sessions", "error", err)

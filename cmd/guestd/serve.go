@@ -17,6 +17,7 @@ import (
 
 	"github.com/guestd/guestd/agent"
 	"github.com/guestd/guestd/fsops"
+	"github.com/guestd/guestd/internal/boot"
 	"github.com/guestd/guestd/proc"
 	"github.com/guestd/guestd/vsock"
 )
@@ -50,6 +51,7 @@ func serve(args []string, stderr io.Writer) error {
 		RingTotal: c.OutputTotalBytes,
 		Retention: time.Duration(c.Retention),
 		BootID:    bootID(),
+		Cgroup:    workloadCgroup(),
 		Shim:      []string{"/proc/self/exe", shimCommand},
 	})
 	if err != nil {
@@ -140,6 +142,15 @@ func listenAll(ctx context.Context, c config, log *slog.Logger) ([]net.Listener,
 func bootID() string {
 	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	return strings.TrimSpace(string(id))
+}
+
+// workloadCgroup is the cgroup that our own PID 1 made for what the agent
+// starts; empty under any other init, where package proc finds its own.
+func workloadCgroup() string {
+	if info, err := os.Stat(boot.WorkloadCgroup); os.Getppid() != 1 || err != nil || !info.IsDir() {
+		return ""
+	}
+	return boot.WorkloadCgroup
 }
 
 // protectFromOOM asks the kernel to take any process of the workload before
