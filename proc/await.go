@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/url"
 	"os"
 	"regexp"
@@ -167,7 +166,7 @@ func (c FileCondition) check() error {
 func (c FileCondition) await(ctx context.Context) (Match, error) {
 	return Match{}, poll(ctx, func() bool {
 		_, err := os.Stat(c.Path)
-		return err == nil || errors.Is(err, fs.ErrPermission)
+		return err == nil
 	})
 }
 

@@ -290,6 +290,19 @@ func TestSignals(t *testing.T) {
 	}
 }
 
+// The group can be signalled when its leader has gone.
+func TestOrphanedGroup(t *testing.T) {
+	tab := newTable(t, testConfig())
+	p := mustStart(t, tab, Spec{Script: "sleep 1000 & exit 0", Shell: "/bin/sh"})
+	if e := mustWait(t, p); !e.OutputHeld {
+		t.Fatalf("exit %+v", e)
+	}
+	if err := p.Signal(syscall.SIGTERM, ScopeGroup); err != nil {
+		t.Fatal(err)
+	}
+	<-p.Finished()
+}
+
 // A daemon escapes from its session and from its parent; the tree has it.
 func TestEscape(t *testing.T) {
 	tab := newTable(t, testConfig())

@@ -38,7 +38,9 @@ func (t *Table) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
-	return errors.Join(err, t.Close())
+	err = errors.Join(err, t.Close())
+	<-all
+	return err
 }
 
 // Close is Shutdown without patience: it kills every tree at once. It may be

@@ -33,7 +33,7 @@ func openStdio(p *plan) (_ *stdio, err error) {
 	}()
 	if s.TTY != nil {
 		if err := io.openTTY(p); err != nil {
-			return nil, &StartError{StagePTY, "", errnoOf(err)}
+			return nil, &StartError{StagePTY, ptmx, errnoOf(err)}
 		}
 		return io, nil
 	}

@@ -136,12 +136,22 @@ func (p *Process) publish(e Exit) {
 }
 
 // linger waits until nothing of the tree is alive and the output has ended.
-// What is left of a tree whose time was up is killed when the grace is over.
+// What is left of a tree whose time was up is killed when the grace is over;
+// without a cgroup there is something left if it holds the output.
 func (p *Process) linger(timedOut bool, killAt time.Time) {
 	if p.cg != nil && p.cg.remove() != nil {
 		p.awaitTree(timedOut, killAt)
 		if err := p.cg.removeSoon(); err != nil {
 			p.table.log.Warn("remove cgroup", "id", p.id, "error", err)
+		}
+	}
+	if p.cg == nil && timedOut {
+		timer := time.NewTimer(time.Until(killAt))
+		defer timer.Stop()
+		select {
+		case <-p.out.drained:
+		case <-timer.C:
+			_ = p.Signal(syscall.SIGKILL, ScopeTree)
 		}
 	}
 	<-p.out.drained

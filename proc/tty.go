@@ -9,16 +9,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// ptmx makes terminals; see pts(4).
+const ptmx = "/dev/ptmx"
+
 // openTTY opens a terminal pair, sets its size and modes before anybody can
 // look, and gives the slave to the user, who may want to open it again.
 func (io *stdio) openTTY(p *plan) error {
 	// The master begins non-blocking, so that the runtime's poller has it.
 	// (creack/pty calls Fd on it, and every read would hold a thread.)
-	fd, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	fd, err := unix.Open(ptmx, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return &os.PathError{Op: "open", Path: "/dev/ptmx", Err: err}
+		return &os.PathError{Op: "open", Path: ptmx, Err: err}
 	}
-	io.tty = os.NewFile(uintptr(fd), "/dev/ptmx")
+	io.tty = os.NewFile(uintptr(fd), ptmx)
 	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
 		return os.NewSyscallError("unlock terminal", err)
 	}

@@ -12,7 +12,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// needTTY skips where the system gives this user no terminal.
+func needTTY(t testing.TB) {
+	t.Helper()
+	f, err := os.OpenFile(ptmx, os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Skip("needs a terminal: ", err)
+	}
+	_ = f.Close()
+}
+
 func TestTTY(t *testing.T) {
+	needTTY(t)
 	tab := newTable(t, testConfig())
 	out, errs, e := run(t, tab, Spec{
 		Script: "tty >/dev/null && echo is a tty; stty size; echo $TERM; echo err >&2; ps -o tpgid= -p $$ | grep -q \"^ *$$\\$\" && echo foreground",
@@ -31,6 +42,7 @@ func TestTTY(t *testing.T) {
 // Everything that was printed comes before the end, whatever the race between
 // exit and hang-up: with a small and with a large tail.
 func TestTTYKeepsTheTail(t *testing.T) {
+	needTTY(t)
 	tab := newTable(t, testConfig())
 	for range 20 {
 		out, _, e := run(t, tab, Spec{Script: "seq 1 3000; printf tail", Shell: "/bin/sh", TTY: &TTY{}})
@@ -41,6 +53,7 @@ func TestTTYKeepsTheTail(t *testing.T) {
 }
 
 func TestTTYInput(t *testing.T) {
+	needTTY(t)
 	tab := newTable(t, testConfig())
 	ctx := testContext(t)
 	p, sub, _, err := tab.StartAttached(ctx, Spec{Args: []string{"cat"}, TTY: &TTY{Modes: map[uint8]uint32{53: 0}}}, SubscribeOptions{Lossless: true})
@@ -58,6 +71,7 @@ func TestTTYInput(t *testing.T) {
 	if out, _, e := collect(t, sub); out != "line\r\n" || e == nil || !e.Success() {
 		t.Errorf("%q, %+v", out, e)
 	}
+	<-p.Finished()
 	if err := p.Resize(Size{Rows: 1, Cols: 1}); !errors.Is(err, ErrProcessDone) {
 		t.Errorf("resize after the end: %v", err)
 	}
@@ -73,6 +87,7 @@ func TestTTYInput(t *testing.T) {
 }
 
 func TestResize(t *testing.T) {
+	needTTY(t)
 	tab := newTable(t, testConfig())
 	p := mustStart(t, tab, Spec{Script: "trap 'stty size; exit' WINCH; echo ready; while :; do sleep 0.01; done", Shell: "/bin/sh", TTY: &TTY{}})
 	eventually(t, "it is ready", func() bool { return p.Info().Stdout.End >= 7 })
@@ -95,6 +110,7 @@ func TestResize(t *testing.T) {
 // A terminal with nobody attached is drained, and a background job that keeps
 // it open does not hold the exit up.
 func TestTTYUnattended(t *testing.T) {
+	needTTY(t)
 	tab := newTable(t, testConfig())
 	p := mustStart(t, tab, Spec{Script: "seq 1 100000; trap '' HUP; sleep 1000 & echo end", Shell: "/bin/sh", TTY: &TTY{}, RingSize: 8 << 10})
 	if e := mustWait(t, p); !e.Success() {
@@ -110,6 +126,7 @@ func TestTTYUnattended(t *testing.T) {
 }
 
 func TestTTYOwner(t *testing.T) {
+	needTTY(t)
 	needRoot(t)
 	tab := newTable(t, testConfig())
 	out, _, _ := run(t, tab, Spec{Script: "echo again > $(tty); stat -c %u $(tty)", Shell: "/bin/sh", User: "12345", TTY: &TTY{}})
@@ -120,9 +137,10 @@ func TestTTYOwner(t *testing.T) {
 
 // Every opcode of RFC 4254 §8 and RFC 8160 changes the terminal as it says.
 func TestTerminalModes(t *testing.T) {
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
+	needTTY(t)
+	master, err := os.OpenFile(ptmx, os.O_RDWR|syscall.O_NOCTTY, 0)
 	if err != nil {
-		t.Skip("no terminals here: ", err)
+		t.Fatal(err)
 	}
 	defer func() { _ = master.Close() }()
 	apply := func(modes map[uint8]uint32) *unix.Termios {
