@@ -4,6 +4,7 @@ package fsops
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -155,14 +156,14 @@ func truncatePath(abs string, size int64, noFollow bool) error {
 func chmodAt(dirfd int, name string, mode uint32, flags int) error {
 	mode &= permMask
 	err := retry(func() error { return unix.Fchmodat(dirfd, name, mode, flags) })
-	if flags&unix.AT_SYMLINK_NOFOLLOW == 0 || err != unix.EOPNOTSUPP {
+	if flags&unix.AT_SYMLINK_NOFOLLOW == 0 || !errors.Is(err, unix.EOPNOTSUPP) {
 		return err
 	}
 	fd, err := openAt(dirfd, name, unix.O_PATH|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
+	defer closeFD(fd)
 	info := new(FileInfo)
 	if err := statInto(info, fd, "", unix.AT_EMPTY_PATH); err != nil {
 		return err

@@ -201,7 +201,7 @@ func TestStatfs(t *testing.T) {
 	if err2 := unix.Statfs(dir, &st); err != nil || err2 != nil {
 		t.Fatal(err, err2)
 	}
-	if info.Size != st.Blocks*uint64(st.Frsize) || info.MaxNameSize != int64(st.Namelen) || info.Type != int64(st.Type) || info.ReadOnly {
+	if info.Size != st.Blocks*uint64(st.Frsize) || info.MaxNameSize != st.Namelen || info.Type != st.Type || info.ReadOnly {
 		t.Errorf("%+v, want %+v", info, st)
 	}
 	if info, err := f.Statfs(bg(), "/proc"); err != nil || info.Type != unix.PROC_SUPER_MAGIC {
@@ -307,7 +307,7 @@ func TestTemp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer h.Close()
+	defer func() { _ = h.Close() }()
 	if _, err := h.Write(bg(), []byte("data")); err != nil {
 		t.Fatal(err)
 	}

@@ -26,11 +26,11 @@ func (w *Writer) Commit(ctx context.Context, sum []byte) (*WriteResult, error) {
 	if err != nil {
 		var size *SizeError
 		missing := errors.As(err, &size) && size.Got < size.Want
-		w.finish(missing || w.err != nil || ctx.Err() != nil)
+		_ = w.finish(missing || w.err != nil || ctx.Err() != nil)
 		return nil, err
 	}
 	w.temp = ""
-	w.finish(false)
+	_ = w.finish(false)
 	return result, nil
 }
 
@@ -147,7 +147,7 @@ func keepOwner(fd int, old *FileInfo, attrs *Attrs) error {
 		keep = append(keep, Attrs{GID: &old.GID})
 	}
 	for _, a := range keep {
-		if err := setAttrsFD(fd, a); err != nil && err != unix.EPERM {
+		if err := setAttrsFD(fd, a); err != nil && !errors.Is(err, unix.EPERM) {
 			return err
 		}
 	}

@@ -4,6 +4,7 @@ package fsops
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -104,7 +105,7 @@ func (c *copier) top(from, to, name string) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(srcDir)
+	defer closeFD(srcDir)
 	t, err := c.fs.openTarget(to, info.IsSymlink())
 	if err != nil {
 		return err
@@ -121,13 +122,13 @@ func (c *copier) topDir(from, to, name string, info *FileInfo) error {
 	if err != nil {
 		return err
 	}
-	defer src.close()
+	defer src.drop()
 	if to == "" {
 		to = "/"
 	}
 	made := true
 	err = mkdirAt(unix.AT_FDCWD, to, 0o700)
-	if err == unix.EEXIST {
+	if errors.Is(err, unix.EEXIST) {
 		made, err = false, nil
 	}
 	if err != nil {
@@ -137,7 +138,7 @@ func (c *copier) topDir(from, to, name string, info *FileInfo) error {
 	if err != nil {
 		return err
 	}
-	defer dst.close()
+	defer dst.drop()
 	if dst.dev == src.dev && dst.ino == src.ino {
 		return unix.EINVAL
 	}
@@ -202,7 +203,7 @@ func (c *copier) files(src, dst *dirNode, rel, path string) (subdirs []string, e
 			continue // of a copy into the same directory, or of an upload
 		}
 		info, err := statAt(src.fd, entry.Name, unix.AT_SYMLINK_NOFOLLOW)
-		if err == unix.ENOENT {
+		if errors.Is(err, unix.ENOENT) {
 			continue
 		}
 		if err == nil && info.IsDir() {
@@ -258,7 +259,7 @@ func (c *copier) link(t *target, info *FileInfo) bool {
 	if err != nil {
 		return false
 	}
-	defer unix.Close(fd)
+	defer closeFD(fd)
 	if retry(func() error { return unix.Linkat(fd, base, t.dirfd, t.name, 0) }) != nil {
 		return false
 	}
@@ -292,7 +293,7 @@ func (c *copier) subdirInto(child, dst *dirNode, name, rel, path string) error {
 	}
 	made := true
 	err = mkdirAt(dst.fd, name, 0o700)
-	if err == unix.EEXIST {
+	if errors.Is(err, unix.EEXIST) {
 		made, err = false, nil
 	}
 	if err != nil {

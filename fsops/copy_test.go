@@ -184,7 +184,7 @@ func TestCopyGoesOnBehindErrors(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(bg())
 	cancel()
-	if _, err := f.Copy(ctx, "src", "dst2", CopyOptions{Recursive: true}); err != context.Canceled {
+	if _, err := f.Copy(ctx, "src", "dst2", CopyOptions{Recursive: true}); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
 }

@@ -3,6 +3,7 @@
 package fsops
 
 import (
+	"errors"
 	"io"
 
 	"golang.org/x/sys/unix"
@@ -50,7 +51,7 @@ func copyData(ended func() error, dst, src int, info *FileInfo) (int64, error) {
 // the file system cannot tell, that is everything.
 func nextData(fd int, offset, size int64) (data, hole int64) {
 	data, err := unix.Seek(fd, offset, unix.SEEK_DATA)
-	if err == unix.ENXIO {
+	if errors.Is(err, unix.ENXIO) {
 		return size, size
 	}
 	if err != nil {
@@ -76,17 +77,12 @@ func copyRange(ended func() error, dst, src int, begin, end int64) error {
 			n, err = unix.CopyFileRange(src, &in, dst, &out, int(min(end-in, copyStep)), 0)
 			return err
 		})
-		switch err {
-		case nil:
-			if n == 0 {
-				// The end, or a file system that says so for want of better.
-				_, err := copyByHand(ended, dst, src, in, end-in)
-				return err
-			}
-		case unix.ENOSPC, unix.EDQUOT, unix.EFBIG, unix.EIO:
+		if isAny(err, unix.ENOSPC, unix.EDQUOT, unix.EFBIG, unix.EIO) {
 			return err
-		default:
-			// Other file systems, old kernels: many errnos mean "not like this".
+		}
+		if err != nil || n == 0 {
+			// Other file systems, old kernels: many errnos mean "not like
+			// this", and some say that the end is here.
 			_, err := copyByHand(ended, dst, src, in, end-in)
 			return err
 		}

@@ -3,6 +3,7 @@
 package fsops
 
 import (
+	"errors"
 	"golang.org/x/sys/unix"
 )
 
@@ -52,7 +53,7 @@ func (c *copier) nodeAttrs(dirfd int, name string, info *FileInfo) error {
 	attrs := Attrs{Atime: &info.Atime, Mtime: &info.Mtime}
 	if c.opts.Owner {
 		err := chownAt(dirfd, name, &info.UID, &info.GID, unix.AT_SYMLINK_NOFOLLOW)
-		if err != nil && err != unix.EPERM {
+		if err != nil && !errors.Is(err, unix.EPERM) {
 			return err
 		}
 	}
@@ -68,7 +69,7 @@ func (c *copier) regular(srcDir int, name string, t *target, flags int) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(src)
+	defer closeFD(src)
 	// As it is now: what was listed may be gone, and a FIFO in its place.
 	info, err := statFD(src)
 	if err != nil {
@@ -81,7 +82,7 @@ func (c *copier) regular(srcDir int, name string, t *target, flags int) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(dst)
+	defer closeFD(dst)
 	size, err := copyData(c.ended, dst, src, info)
 	if err == nil {
 		err = c.attrs(dst, src, info)
@@ -114,10 +115,10 @@ func (c *copier) openSource(dirfd int, name string, flags int) (int, error) {
 func (c *copier) attrs(dst, src int, info *FileInfo) error {
 	if c.opts.Owner {
 		err := setAttrsFD(dst, Attrs{UID: &info.UID, GID: &info.GID})
-		if err == unix.EPERM {
+		if errors.Is(err, unix.EPERM) {
 			err = setAttrsFD(dst, Attrs{GID: &info.GID})
 		}
-		if err != nil && err != unix.EPERM {
+		if err != nil && !errors.Is(err, unix.EPERM) {
 			return err
 		}
 	}
@@ -139,7 +140,7 @@ func (c *copier) attrs(dst, src int, info *FileInfo) error {
 // security model or of the file system's own are not the user's to set.
 func copyXattrs(dst, src int) error {
 	names, err := xattrNames(func(dest []byte) (int, error) { return unix.Flistxattr(src, dest) })
-	if err == unix.EOPNOTSUPP || err == unix.ENOSYS {
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
 		return nil
 	}
 	if err != nil {
@@ -150,9 +151,7 @@ func copyXattrs(dst, src int) error {
 		if err == nil {
 			err = retry(func() error { return unix.Fsetxattr(dst, name, value, 0) })
 		}
-		switch err {
-		case nil, unix.ENODATA, unix.EPERM, unix.EACCES, unix.EOPNOTSUPP:
-		default:
+		if err != nil && !isAny(err, unix.ENODATA, unix.EPERM, unix.EACCES, unix.EOPNOTSUPP) {
 			return err
 		}
 	}

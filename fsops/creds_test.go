@@ -24,7 +24,7 @@ func TestUserOwnsWhatItCreates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.Close()
+	must(t, h.Close())
 	if err := f.Mkdir(bg(), "dir", 0o750); err != nil {
 		t.Fatal(err)
 	}
@@ -230,14 +230,14 @@ func TestDo(t *testing.T) {
 		}
 		return fs.ErrClosed
 	})
-	if err != fs.ErrClosed {
+	if !errors.Is(err, fs.ErrClosed) {
 		t.Errorf("Do: %v", err)
 	}
 	wantOwnRights(t)
 
 	ctx, cancel := context.WithCancel(bg())
 	cancel()
-	if err := f.Do(ctx, func() error { t.Error("called"); return nil }); err != context.Canceled {
+	if err := f.Do(ctx, func() error { t.Error("called"); return nil }); !errors.Is(err, context.Canceled) {
 		t.Errorf("Do: %v", err)
 	}
 }
@@ -383,7 +383,7 @@ func TestWriteClearsSetuid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer h.Close()
+	defer func() { _ = h.Close() }()
 	if err := unix.Chmod(path, 0o4777); err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ package fsops
 
 import (
 	"context"
+	"errors"
 	"io"
 	"io/fs"
 	"slices"
@@ -48,7 +49,7 @@ func (f *FS) ReadDir(ctx context.Context, path string, opts ReadDirOptions, fn f
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
+	defer func() { _ = dir.Close() }()
 	if opts.Cookie != 0 {
 		if err := dir.SeekCookie(opts.Cookie); err != nil {
 			return err
@@ -68,7 +69,7 @@ func (f *FS) ReadDir(ctx context.Context, path string, opts ReadDirOptions, fn f
 				limit = min(limit, left)
 			}
 			entries, err := dir.next(ctx, reused, limit, opts.Stat)
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return nil
 			}
 			if err != nil {
@@ -131,7 +132,7 @@ func (d *Dir) Next(ctx context.Context, limit int, stat bool) (entries []DirEntr
 		entries, err = d.next(ctx, &dirBatchBuffer{}, max(limit, 1), stat)
 		return err
 	})
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return nil, io.EOF
 	}
 	return entries, pathError("readdir", d.path, err)
@@ -235,7 +236,7 @@ func fillInfo(dirfd int, entry *DirEntry, info *FileInfo) bool {
 	if err == nil && info.IsSymlink() {
 		info.LinkTarget, err = readlinkAt(dirfd, entry.Name)
 	}
-	if err == unix.ENOENT {
+	if errors.Is(err, unix.ENOENT) {
 		return false
 	}
 	if err != nil {
@@ -252,7 +253,7 @@ func (d *Dir) sorted(ctx context.Context, opts ReadDirOptions, fn func([]DirEntr
 		var all []DirEntry
 		for {
 			entries, err := d.next(ctx, &dirBatchBuffer{}, dirBatch, false)
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err != nil {

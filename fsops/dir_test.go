@@ -52,7 +52,7 @@ func manyFiles(t testing.TB, dir string, n int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(fd)
+	defer closeFD(fd)
 	for i := range n {
 		if err := unix.Mknodat(fd, fmt.Sprintf("file-%07d", i), unix.S_IFREG|0o644, 0); err != nil {
 			t.Fatal(err)
@@ -86,7 +86,7 @@ func TestReadDir(t *testing.T) {
 		}
 	}
 	stop := errors.New("stop")
-	if err := f.ReadDir(bg(), ".", ReadDirOptions{}, func([]DirEntry) error { return stop }); err != stop {
+	if err := f.ReadDir(bg(), ".", ReadDirOptions{}, func([]DirEntry) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("error of fn: %v", err)
 	}
 	wantErrno(t, f.ReadDir(bg(), "b", ReadDirOptions{}, nil), "b", syscall.ENOTDIR)
@@ -226,7 +226,7 @@ func TestDir(t *testing.T) {
 		t.Fatalf("%+v, %v", rest, err)
 	}
 	for range 2 {
-		if _, err := d.Next(bg(), 1, false); err != io.EOF {
+		if _, err := d.Next(bg(), 1, false); !errors.Is(err, io.EOF) {
 			t.Errorf("at the end: %v", err)
 		}
 	}
@@ -258,11 +258,11 @@ func TestDirRemovedWhileOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer d.Close()
+	defer func() { _ = d.Close() }()
 	if err := os.Remove(filepath.Join(dir, "d")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.Next(bg(), 1, false); err != io.EOF {
+	if _, err := d.Next(bg(), 1, false); !errors.Is(err, io.EOF) {
 		t.Errorf("%v", err)
 	}
 }
@@ -315,11 +315,11 @@ func TestWalk(t *testing.T) {
 		t.Errorf("bad pattern: %v", err)
 	}
 	stop := errors.New("stop")
-	if err := f.Walk(bg(), "r", WalkOptions{}, func([]WalkEntry) error { return stop }); err != stop {
+	if err := f.Walk(bg(), "r", WalkOptions{}, func([]WalkEntry) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("error of fn: %v", err)
 	}
 	ctx, cancel := context.WithCancel(bg())
-	if err := f.Walk(ctx, "r", WalkOptions{}, func([]WalkEntry) error { cancel(); return nil }); err != nil && err != context.Canceled {
+	if err := f.Walk(ctx, "r", WalkOptions{}, func([]WalkEntry) error { cancel(); return nil }); err != nil && !errors.Is(err, context.Canceled) {
 		t.Errorf("canceled: %v", err)
 	}
 }
@@ -356,13 +356,13 @@ func TestDeepTree(t *testing.T) {
 			t.Fatal(err)
 		}
 		next, err := openAt(fd, name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
-		unix.Close(fd)
+		closeFD(fd)
 		if err != nil {
 			t.Fatal(err)
 		}
 		fd = next
 	}
-	unix.Close(fd)
+	closeFD(fd)
 	opened := len(openFDs())
 	deepest, count, fds := 0, 0, 0
 	err = f.Walk(bg(), ".", WalkOptions{Stat: true}, func(entries []WalkEntry) error {
@@ -478,7 +478,7 @@ func TestGlob(t *testing.T) {
 	wantErrno(t, f.Glob(bg(), "", nil), "", syscall.ENOENT)
 	wantErrno(t, f.Glob(bg(), "*\x00", nil), "*\x00", syscall.EINVAL)
 	stop := errors.New("stop")
-	if err := f.Glob(bg(), "*", func(string) error { return stop }); err != stop {
+	if err := f.Glob(bg(), "*", func(string) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("error of fn: %v", err)
 	}
 }
@@ -515,6 +515,10 @@ func FuzzGlob(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, pattern string) {
+		// Not all over the machine.
+		if strings.HasPrefix(pattern, "/") || strings.HasPrefix(pattern, "~") || strings.Contains(pattern, "..") {
+			return
+		}
 		var got []string
 		err := view.Glob(bg(), pattern, func(path string) error {
 			got = append(got, path)

@@ -5,6 +5,7 @@ package fsops
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -53,7 +54,7 @@ func (r *direntReader) next(entry *DirEntry) (bool, error) {
 				n, err = unix.Getdents(r.fd, r.buf[:])
 				return err
 			})
-			if err == unix.ENOENT || err == nil && n <= 0 {
+			if errors.Is(err, unix.ENOENT) || err == nil && n <= 0 {
 				return false, nil
 			}
 			if err != nil {

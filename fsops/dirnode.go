@@ -37,7 +37,7 @@ func (f *FS) openRootNodeAs(abs string, access int) (*dirNode, error) {
 func newDirNode(parent *dirNode, fd int) (*dirNode, error) {
 	var info FileInfo
 	if err := statInto(&info, fd, "", unix.AT_EMPTY_PATH); err != nil {
-		unix.Close(fd)
+		closeFD(fd)
 		return nil, err
 	}
 	node := &dirNode{parent: parent, fd: fd, dev: info.Dev, ino: info.Ino}
@@ -70,16 +70,19 @@ func (n *dirNode) openAs(name string, access int) (*dirNode, error) {
 	}
 	// The root stays: its ".." may lead out of what was asked for.
 	if far.fd >= 0 && far.parent != nil && !far.pinned {
-		unix.Close(far.fd)
+		closeFD(far.fd)
 		far.fd = -1
 	}
 	return child, nil
 }
 
+// drop closes the root of a descent.
+func (n *dirNode) drop() { closeFD(n.fd) }
+
 // close ends the descent into n and makes its parent usable again; see
 // reopenParent for the error.
 func (n *dirNode) close() error {
-	defer unix.Close(n.fd)
+	defer closeFD(n.fd)
 	return n.reopenParent()
 }
 
@@ -100,7 +103,7 @@ func (n *dirNode) reopenParent() error {
 		err = unix.ESTALE
 	}
 	if err != nil {
-		unix.Close(fd)
+		closeFD(fd)
 		return err
 	}
 	p.fd = fd

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 
 	"github.com/bmatcuk/doublestar/v4"
 	"github.com/guestd/guestd/internal/passwd"
@@ -15,43 +16,45 @@ import (
 )
 
 var (
-	// ErrSpecial: the path names a FIFO, a device or a socket, and the caller
+	// ErrSpecial says that the path names a FIFO, a device or a socket, and the caller
 	// did not say that it wants one. To open it could block for ever or move
 	// a machine.
 	ErrSpecial = errors.New("not a regular file or directory")
 
-	// ErrBadPattern: a glob or exclude pattern is malformed. It is
+	// ErrBadPattern says that a glob or exclude pattern is malformed. It is
 	// path.ErrBadPattern.
 	ErrBadPattern = doublestar.ErrBadPattern
 
-	// ErrTooMany: a sorted listing is larger than [Config.MaxSorted].
+	// ErrTooMany says that a sorted listing is larger than [Config.MaxSorted].
 	ErrTooMany = errors.New("too many entries to sort")
 
-	// ErrChecksum: what was written is not what the sender summed up. The
+	// ErrChecksum says that what was written is not what the sender summed up. The
 	// error is a *[ChecksumError].
 	ErrChecksum = errors.New("checksum mismatch")
 
-	// ErrSize: more or less was written than was announced. The error is a
+	// ErrSize says that more or less was written than was announced. The error is a
 	// *[SizeError].
 	ErrSize = errors.New("size mismatch")
 
-	// ErrBusy: another writer has the same resume id open.
+	// ErrBusy says that another writer has the same resume id open.
 	ErrBusy = errors.New("partial file in use by another writer")
 
-	// ErrResume: less has arrived of a partial file than [WriteOptions].ResumeAt
+	// ErrResume says that less has arrived of a partial file than [WriteOptions].ResumeAt
 	// says.
 	ErrResume = errors.New("partial file is shorter than the place to resume at")
 
-	// ErrWatchLimit: the kernel's limit on inotify instances or watches is
+	// ErrWatchLimit says that the kernel's limit on inotify instances or watches is
 	// reached (/proc/sys/fs/inotify). The text says which.
 	ErrWatchLimit = errors.New("inotify limit reached")
 
-	// ErrTruncated and ErrReplaced are returned by [Reader.Read] while
-	// following a file: it was cut to less than what had been read, or its
-	// name now means another file. They are not the end: the next Read goes on
-	// at the beginning of the new content.
+	// ErrTruncated is returned by [Reader.Read] while following a file that was
+	// cut to less than what had been read. It is not the end: the next Read
+	// goes on at the beginning.
 	ErrTruncated = errors.New("file truncated")
-	ErrReplaced  = errors.New("file replaced")
+
+	// ErrReplaced is ErrTruncated for a name that means another file now; the
+	// next Read goes on at the beginning of that.
+	ErrReplaced = errors.New("file replaced")
 )
 
 // IdentityError says that the process cannot take on a user's rights.
@@ -140,15 +143,14 @@ func linkError(op, from, to string, err error) error {
 // SA_RESTART, but some file systems return EINTR nevertheless.
 func retry(fn func() error) error {
 	for {
-		if err := fn(); err != unix.EINTR {
+		if err := fn(); !errors.Is(err, unix.EINTR) {
 			return err
 		}
 	}
 }
 
-// unwrapErrno returns the errno in err, or 0.
-func unwrapErrno(err error) unix.Errno {
+// isAny says that err is one of errnos.
+func isAny(err error, errnos ...unix.Errno) bool {
 	var errno unix.Errno
-	errors.As(err, &errno)
-	return errno
+	return errors.As(err, &errno) && slices.Contains(errnos, errno)
 }

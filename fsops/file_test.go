@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -38,10 +39,10 @@ func TestHandle(t *testing.T) {
 	if n, err := h.Read(bg(), buf); string(buf[:n]) != "World" || err != nil {
 		t.Errorf("%q, %v", buf[:n], err)
 	}
-	if n, err := h.Read(bg(), buf); n != 0 || err != io.EOF {
+	if n, err := h.Read(bg(), buf); n != 0 || !errors.Is(err, io.EOF) {
 		t.Errorf("%d, %v", n, err)
 	}
-	if n, err := h.ReadAt(bg(), buf, 6); string(buf[:n]) != "World" || err != io.EOF {
+	if n, err := h.ReadAt(bg(), buf, 6); string(buf[:n]) != "World" || !errors.Is(err, io.EOF) {
 		t.Errorf("%q, %v", buf[:n], err)
 	}
 	if err := h.Truncate(bg(), 5); err != nil {
@@ -100,13 +101,13 @@ func TestOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.Close()
+	must(t, h.Close())
 	wantContent(t, filepath.Join(dir, "new"), "")
 	h, err = f.Open(bg(), "file", OpenOptions{Flags: unix.O_WRONLY | unix.O_APPEND})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer h.Close()
+	defer func() { _ = h.Close() }()
 	for _, write := range []func() (int, error){
 		func() (int, error) { return h.Write(bg(), []byte("1")) },
 		func() (int, error) { return h.WriteAt(bg(), []byte("2"), 0) },
@@ -138,21 +139,21 @@ func TestLocks(t *testing.T) {
 		}
 		wantErrno(t, lock(b, LockShared), "file", syscall.EAGAIN)
 		ctx, cancel := context.WithTimeout(bg(), 20*time.Millisecond)
-		if err := b.Lock(ctx, LockOptions{Flock: flock, Wait: true}); err != context.DeadlineExceeded {
+		if err := b.Lock(ctx, LockOptions{Flock: flock, Wait: true}); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("waited in vain: %v", err)
 		}
 		cancel()
 		got := make(chan error, 1)
 		go func() { got <- b.Lock(bg(), LockOptions{Kind: LockExclusive, Flock: flock, Wait: true}) }()
-		a.Close()
+		must(t, a.Close())
 		if err := <-got; err != nil {
 			t.Errorf("waited: %v", err)
 		}
-		b.Close()
+		must(t, b.Close())
 	}
 	a, b := open(), open()
-	defer a.Close()
-	defer b.Close()
+	defer func() { _ = a.Close() }()
+	defer func() { _ = b.Close() }()
 	if err := errors.Join(a.Lock(bg(), LockOptions{Kind: LockExclusive, Length: 2}), b.Lock(bg(), LockOptions{Kind: LockExclusive, Start: 2})); err != nil {
 		t.Errorf("ranges that do not touch: %v", err)
 	}
@@ -164,7 +165,7 @@ func readAll(t testing.TB, f *FS, path string, opts ReadOptions) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	data, err := io.ReadAll(r)
 	if err != nil {
 		t.Error(err)
@@ -196,7 +197,7 @@ func TestOpenRead(t *testing.T) {
 	if _, err := r.Read(make([]byte, 3)); err != nil || r.Offset() != 5 || r.Info().Size != 10 || r.Info().Name != "x" {
 		t.Errorf("offset %d, %v", r.Offset(), err)
 	}
-	r.Close()
+	must(t, r.Close())
 	if _, err := r.Read(make([]byte, 1)); !errors.Is(err, fs.ErrClosed) {
 		t.Errorf("closed: %v", err)
 	}
@@ -213,9 +214,9 @@ func TestOpenRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	cancel()
-	eventually(t, "read fails", func() bool { _, err := r.Read(make([]byte, 0)); return err == context.Canceled })
+	eventually(t, "read fails", func() bool { _, err := r.Read(make([]byte, 0)); return errors.Is(err, context.Canceled) })
 }
 
 // Files in /proc and /sys have a size that says nothing.
@@ -247,7 +248,7 @@ func TestSpecialFilesAreRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(fd)
+	defer closeFD(fd)
 	t.Chdir(dir) // a socket's path may be no longer than 107 bytes
 	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: "socket"}); err != nil {
 		t.Fatal(err)
@@ -308,16 +309,16 @@ func TestFIFO(t *testing.T) {
 			read := func() { _, err := r.Read(make([]byte, 1)); got <- err }
 			go read()
 			cancel()
-			if err := <-got; err != context.Canceled {
+			if err := <-got; !errors.Is(err, context.Canceled) {
 				t.Errorf("canceled: %v", err)
 			}
-			r.Close()
+			must(t, r.Close())
 
 			if r, err = f.OpenRead(bg(), "fifo", ReadOptions{AllowSpecial: true}); err != nil {
 				t.Fatal(err)
 			}
 			go read()
-			r.Close()
+			must(t, r.Close())
 			if err := <-got; !errors.Is(err, fs.ErrClosed) {
 				t.Errorf("closed: %v", err)
 			}
@@ -332,7 +333,7 @@ func fifoTransfer(t *testing.T, f *FS) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	data := bytes.Repeat([]byte("0123456789"), 100_000) // more than a pipe holds
 	var reading sync.WaitGroup
 	reading.Go(func() {
@@ -361,7 +362,7 @@ func fifoHandle(t *testing.T, f *FS) {
 	buf := make([]byte, 10)
 	ctx, cancel := context.WithTimeout(bg(), 10*time.Millisecond)
 	defer cancel()
-	if _, err := h.Read(ctx, buf); err != context.DeadlineExceeded {
+	if _, err := h.Read(ctx, buf); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("read of nothing: %v", err)
 	}
 	if _, err := h.Write(bg(), []byte("x")); err != nil {
@@ -372,7 +373,7 @@ func fifoHandle(t *testing.T, f *FS) {
 	}
 	got := make(chan error, 1)
 	go func() { _, err := h.Read(bg(), buf); got <- err }()
-	h.Close()
+	must(t, h.Close())
 	if err := <-got; !errors.Is(err, fs.ErrClosed) {
 		t.Errorf("closed: %v", err)
 	}
@@ -394,7 +395,7 @@ func follow(r *Reader) *follower {
 			n, err := r.Read(buf)
 			w.mu.Lock()
 			w.text.Write(buf[:n])
-			if err == ErrTruncated || err == ErrReplaced {
+			if errors.Is(err, ErrTruncated) || errors.Is(err, ErrReplaced) {
 				w.events = append(w.events, err)
 				w.text.WriteString("|")
 				err = nil
@@ -446,7 +447,7 @@ func TestFollow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	w := follow(r)
 	w.waitFor(t, "23")
 	appendTo(t, path, "45")
@@ -472,12 +473,12 @@ func TestFollow(t *testing.T) {
 	mustWrite(t, path, "newer")
 	w.waitFor(t, "2345|abc|new|newer")
 	cancel()
-	if err := <-w.done; err != context.Canceled {
+	if err := <-w.done; !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if want := []error{ErrTruncated, ErrReplaced, ErrReplaced}; len(w.events) != 3 || w.events[0] != want[0] || w.events[1] != want[1] || w.events[2] != want[2] {
+	if want := []error{ErrTruncated, ErrReplaced, ErrReplaced}; !slices.Equal(w.events, want) {
 		t.Errorf("events %v", w.events)
 	}
 }
@@ -502,11 +503,11 @@ func TestFollowEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	w = follow(r)
 	appendTo(t, filepath.Join(dir, "log"), "yz")
 	w.waitFor(t, "xy")
-	if err := <-w.done; err != io.EOF {
+	if err := <-w.done; !errors.Is(err, io.EOF) {
 		t.Errorf("%v", err)
 	}
 }
@@ -524,7 +525,7 @@ func TestFollowByPolling(t *testing.T) {
 	w.waitFor(t, "x")
 	appendTo(t, filepath.Join(dir, "log"), "y")
 	w.waitFor(t, "xy")
-	r.Close()
+	must(t, r.Close())
 	if err := <-w.done; !errors.Is(err, fs.ErrClosed) {
 		t.Errorf("closed: %v", err)
 	}
@@ -538,11 +539,13 @@ func TestFollowAsUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	w := follow(r)
 	appendTo(t, path, "x")
 	w.waitFor(t, "x")
-	r.Close()
-	<-w.done
+	must(t, r.Close())
+	if err := <-w.done; !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("closed: %v", err)
+	}
 	wantAllThreadsOwn(t)
 }

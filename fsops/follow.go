@@ -35,7 +35,7 @@ func (r *Reader) await() error {
 		}
 		r.mu.Unlock()
 		if ended != nil {
-			watch.close()
+			_ = watch.close()
 			return ended
 		}
 		// What came before the watch was set is seen now.
@@ -115,14 +115,14 @@ func (r *Reader) reopen() error {
 	r.mu.Lock()
 	if r.endErr != nil {
 		r.mu.Unlock()
-		w.close()
+		_ = w.close()
 		return r.failed()
 	}
 	old, watch := r.w, r.watch
 	r.w, r.watch, r.offset = w, nil, 0
 	r.mu.Unlock()
-	old.close()
-	watch.close()
+	_ = old.close() // only read from
+	_ = watch.close()
 	return ErrReplaced
 }
 
@@ -185,7 +185,7 @@ func (r *Reader) newTailWatch() *tailWatch {
 		return nil
 	})
 	if err != nil || fileErr != nil && dirErr != nil {
-		unix.Close(fd)
+		closeFD(fd)
 		return t
 	}
 	t.file = os.NewFile(uintptr(fd), "inotify")
@@ -202,7 +202,7 @@ func (r *Reader) changedElsewhere() bool {
 		return true
 	}
 	const virtioFS, nineP = 0x6a656a63, 0x01021997
-	switch int64(st.Type) {
+	switch st.Type {
 	case virtioFS, nineP, unix.NFS_SUPER_MAGIC, unix.FUSE_SUPER_MAGIC, unix.SMB_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC:
 		return true
 	}

@@ -5,6 +5,7 @@ package fsops
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -42,13 +43,13 @@ func (f *FS) Glob(ctx context.Context, pattern string, fn func(path string) erro
 	}
 	return f.do(func() error {
 		node, err := f.openRootNodeAs(root, states.access())
-		if err == unix.ENOENT || err == unix.ENOTDIR || err == unix.EACCES {
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.EACCES) {
 			return nil
 		}
 		if err != nil {
 			return pathError("glob", pattern, err)
 		}
-		defer node.close()
+		defer node.drop()
 		if states.accepts(true) {
 			if err := fn(cmp.Or(at, ".")); err != nil {
 				return err
@@ -85,7 +86,14 @@ func (f *FS) parseGlob(pattern string) (globs [][]string, root, at string, err e
 		return nil, "", "", err
 	}
 	for _, one := range expanded {
-		globs = append(globs, splitElements(one))
+		elements := splitElements(one)
+		for _, e := range elements {
+			// A class with a slash in it, "[a/b]", falls apart.
+			if !doublestar.ValidatePattern(e) {
+				return nil, "", "", ErrBadPattern
+			}
+		}
+		globs = append(globs, elements)
 	}
 	return globs, root, at, nil
 }

@@ -163,7 +163,7 @@ func (h *Handle) transfer(ctx context.Context, op string, bounded func(context.C
 		n, err = bounded(ctx, fn)
 		return err
 	})
-	if err == io.EOF || ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+	if errors.Is(err, io.EOF) || ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return n, err
 	}
 	return n, pathError(op, h.path, err)

@@ -36,9 +36,13 @@ func (i *FileInfo) FileMode() fs.FileMode { return goMode(i.Mode) }
 // Perm returns the permission bits, 07777 of the mode.
 func (i *FileInfo) Perm() uint32 { return i.Mode & permMask }
 
-// IsDir, IsRegular and IsSymlink report the type.
-func (i *FileInfo) IsDir() bool     { return i.Mode&unix.S_IFMT == unix.S_IFDIR }
+// IsDir reports a directory.
+func (i *FileInfo) IsDir() bool { return i.Mode&unix.S_IFMT == unix.S_IFDIR }
+
+// IsRegular reports a regular file.
 func (i *FileInfo) IsRegular() bool { return i.Mode&unix.S_IFMT == unix.S_IFREG }
+
+// IsSymlink reports a symbolic link.
 func (i *FileInfo) IsSymlink() bool { return i.Mode&unix.S_IFMT == unix.S_IFLNK }
 
 // IsSpecial reports a FIFO, device or socket; see [ErrSpecial].
@@ -108,7 +112,7 @@ func fsInfo(st *unix.Statfs_t) *FSInfo {
 		unit = uint64(st.Bsize)
 	}
 	return &FSInfo{
-		Type:        int64(st.Type),
+		Type:        st.Type,
 		BlockSize:   int64(unit),
 		Size:        st.Blocks * unit,
 		Free:        st.Bfree * unit,
@@ -116,7 +120,7 @@ func fsInfo(st *unix.Statfs_t) *FSInfo {
 		Files:       st.Files,
 		FilesFree:   st.Ffree,
 		ReadOnly:    st.Flags&unix.ST_RDONLY != 0,
-		MaxNameSize: int64(st.Namelen),
+		MaxNameSize: st.Namelen,
 		ID:          uint64(uint32(st.Fsid.Val[0])) | uint64(uint32(st.Fsid.Val[1]))<<32,
 		Flags:       uint64(st.Flags),
 	}

@@ -4,6 +4,7 @@ package fsops
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -53,7 +54,7 @@ func (h *Handle) Lock(ctx context.Context, opts LockOptions) error {
 		err := h.control(ctx, "lock", func(fd int) error {
 			return retry(func() error { return lockFD(fd, opts) })
 		})
-		if errno := unwrapErrno(err); !opts.Wait || errno != unix.EAGAIN && errno != unix.EACCES {
+		if !opts.Wait || !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EACCES) {
 			return err
 		}
 		timer := time.NewTimer(pause)

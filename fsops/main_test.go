@@ -153,6 +153,13 @@ func needRoot(t testing.TB) {
 	}
 }
 
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 func ptr[T any](v T) *T { return &v }
 
 func mustWrite(t testing.TB, path, content string) {

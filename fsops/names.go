@@ -118,7 +118,7 @@ func (f *FS) MkdirAll(ctx context.Context, path string, perm uint32) error {
 
 func mkdirAll(abs string, perm uint32) error {
 	err := mkdirAt(unix.AT_FDCWD, abs, perm)
-	if err == unix.ENOENT {
+	if errors.Is(err, unix.ENOENT) {
 		parent, base := splitLast(abs)
 		if base == "" || parent == "" {
 			return err

@@ -3,8 +3,13 @@
 package fsops
 
 import (
+	"errors"
 	"golang.org/x/sys/unix"
 )
+
+// closeFD closes a descriptor that nothing was written to, or that belongs to a
+// failure already: what close(2) says then is of no use.
+func closeFD(fd int) { _ = unix.Close(fd) }
 
 // openAt is openat(2), close-on-exec and without becoming a controlling
 // terminal's owner.
@@ -49,7 +54,7 @@ func openHow(dirfd int, name string, flags int, perm uint32, resolve uint64) (fd
 			fd, err = unix.Openat2(dirfd, name, &how)
 			return err
 		})
-		if err != unix.EAGAIN {
+		if !errors.Is(err, unix.EAGAIN) {
 			break
 		}
 	}
@@ -63,7 +68,7 @@ func createExcl(open func(flags int, perm uint32) (int, error), flags int, perm 
 		return -1, err
 	}
 	if err := setModeFD(fd, perm); err != nil {
-		unix.Close(fd)
+		closeFD(fd)
 		return -1, err
 	}
 	return fd, nil

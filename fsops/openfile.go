@@ -44,10 +44,10 @@ func (f *FS) openFile(abs string, flags int, perm uint32, special bool) (fd int,
 				return -1, nil, err
 			}
 			fd, err = f.openPath(abs, flags&^(unix.O_CREAT|unix.O_EXCL), 0)
-		case err == unix.ENOENT && flags&unix.O_CREAT != 0:
+		case errors.Is(err, unix.ENOENT) && flags&unix.O_CREAT != 0:
 			fd, err = f.createFile(abs, flags, perm)
 		}
-		if err == unix.ENOENT && flags&unix.O_CREAT != 0 || err == unix.EEXIST && flags&unix.O_EXCL == 0 {
+		if errors.Is(err, unix.ENOENT) && flags&unix.O_CREAT != 0 || errors.Is(err, unix.EEXIST) && flags&unix.O_EXCL == 0 {
 			continue
 		}
 		break
@@ -60,7 +60,7 @@ func (f *FS) openFile(abs string, flags int, perm uint32, special bool) (fd int,
 		err = usable(info, special)
 	}
 	if err != nil {
-		unix.Close(fd)
+		closeFD(fd)
 		return -1, nil, err
 	}
 	_, info.Name = splitLast(abs)
@@ -72,7 +72,7 @@ func (f *FS) createFile(abs string, flags int, perm uint32) (int, error) {
 	fd, err := createExcl(func(flags int, perm uint32) (int, error) {
 		return f.openPath(abs, flags, perm)
 	}, flags, perm)
-	if err != unix.EEXIST || flags&unix.O_EXCL != 0 {
+	if !errors.Is(err, unix.EEXIST) || flags&unix.O_EXCL != 0 {
 		return fd, err
 	}
 	// Somebody was faster, or it is a symbolic link to where nothing is yet:
@@ -214,8 +214,7 @@ func (w *waitable) control(fn func(fd int) error) error {
 // file's size is. A file system that cannot is asked at the latest by the write.
 func reserveSpace(fd int, offset, size int64) error {
 	err := retry(func() error { return unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, offset, size) })
-	switch err {
-	case unix.EOPNOTSUPP, unix.ENOSYS, unix.ENODEV, unix.EINVAL, unix.ESPIPE:
+	if isAny(err, unix.EOPNOTSUPP, unix.ENOSYS, unix.ENODEV, unix.EINVAL, unix.ESPIPE) {
 		return nil
 	}
 	return err

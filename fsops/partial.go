@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"hash"
 	"io"
 	"strings"
@@ -81,10 +82,10 @@ func (f *FS) openPartial(t *target, resumeID string) (fd int, name string, size 
 	for range openTries {
 		name = partialName(t.name, resumeID)
 		fd, err = openAt(t.dirfd, name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, 0o600)
-		if err == unix.EEXIST && resumeID != "" {
+		if errors.Is(err, unix.EEXIST) && resumeID != "" {
 			fd, err = openAt(t.dirfd, name, unix.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 		}
-		if err == unix.ENOENT || err == unix.EEXIST {
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EEXIST) {
 			continue
 		}
 		if err != nil {
@@ -94,8 +95,8 @@ func (f *FS) openPartial(t *target, resumeID string) (fd int, name string, size 
 		if err == nil {
 			return fd, name, size, nil
 		}
-		unix.Close(fd)
-		if err != unix.ESTALE {
+		closeFD(fd)
+		if !errors.Is(err, unix.ESTALE) {
 			return -1, "", 0, err
 		}
 	}
@@ -107,7 +108,7 @@ func (f *FS) openPartial(t *target, resumeID string) (fd int, name string, size 
 // user can make a file with a name that can be known beforehand.
 func (f *FS) takePartial(fd, dirfd int, name string) (size int64, err error) {
 	err = retry(func() error { return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) })
-	if err == unix.EWOULDBLOCK {
+	if errors.Is(err, unix.EWOULDBLOCK) {
 		return 0, ErrBusy
 	}
 	if err != nil {
@@ -194,11 +195,11 @@ func (s *System) sweepPartials() {
 			if err != nil {
 				return err
 			}
-			defer unix.Close(fd)
+			defer closeFD(fd)
 			_, err = removePartial(fd, name, limit)
 			return err
 		})
-		if err != nil && err != unix.ENOENT {
+		if err != nil && !errors.Is(err, unix.ENOENT) {
 			s.log.Warn("stale partial file not removed", "path", old.path, "error", err)
 		}
 	}
@@ -217,12 +218,12 @@ func (f *FS) CleanPartials(ctx context.Context, dir string, age time.Duration) (
 	if err != nil {
 		return 0, err
 	}
-	defer d.Close()
+	defer func() { _ = d.Close() }()
 	err = f.do(func() error {
 		var buffer dirBatchBuffer
 		for {
 			entries, err := d.next(ctx, &buffer, dirBatch, false)
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return nil
 			}
 			if err != nil {
@@ -233,7 +234,7 @@ func (f *FS) CleanPartials(ctx context.Context, dir string, age time.Duration) (
 					continue
 				}
 				ok, err := removePartial(d.fd, entry.Name, limit)
-				if err != nil && err != unix.ENOENT {
+				if err != nil && !errors.Is(err, unix.ENOENT) {
 					return err
 				}
 				if ok {
@@ -252,7 +253,7 @@ func removePartial(dirfd int, name string, limit time.Time) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	defer unix.Close(fd)
+	defer closeFD(fd)
 	var info FileInfo
 	if err := statInto(&info, fd, "", unix.AT_EMPTY_PATH); err != nil {
 		return false, err

@@ -87,7 +87,7 @@ func (r *Reader) open() error {
 		_, err = unix.Seek(fd, r.offset, io.SeekStart)
 	}
 	if err != nil {
-		unix.Close(fd)
+		closeFD(fd)
 		return err
 	}
 	r.w, r.info = newWaitable(fd, r.path, info), info
@@ -119,8 +119,8 @@ func (r *Reader) Read(p []byte) (int, error) {
 		n, err := r.readOnce(p)
 		r.offset += int64(n)
 		r.left -= int64(n)
-		if n > 0 || err != nil && (err != io.EOF || !r.opts.Follow) {
-			if n > 0 && err == io.EOF {
+		if n > 0 || err != nil && (!errors.Is(err, io.EOF) || !r.opts.Follow) {
+			if n > 0 && errors.Is(err, io.EOF) {
 				err = nil
 			}
 			return n, r.wrap(err)
@@ -145,7 +145,7 @@ func (r *Reader) readOnce(p []byte) (n int, err error) {
 
 // wrap makes the error of an ended Reader the reason for its end.
 func (r *Reader) wrap(err error) error {
-	if err == nil || err == io.EOF || err == ErrTruncated || err == ErrReplaced {
+	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, ErrTruncated) || errors.Is(err, ErrReplaced) {
 		return err
 	}
 	if ended := r.failed(); ended != nil {

@@ -4,6 +4,7 @@ package fsops
 
 import (
 	"context"
+	"errors"
 	"path"
 	"strings"
 
@@ -51,7 +52,7 @@ func realpath(abs string, mode RealpathMode) (string, error) {
 		last := strings.Trim(after, "/") == ""
 		err := statInto(&info, unix.AT_FDCWD, next, unix.AT_SYMLINK_NOFOLLOW)
 		switch {
-		case err == unix.ENOENT && (mode == RealpathMissing || mode == RealpathParent && last):
+		case errors.Is(err, unix.ENOENT) && (mode == RealpathMissing || mode == RealpathParent && last):
 			return path.Join(next, after), nil
 		case err != nil:
 			return "", err

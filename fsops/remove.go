@@ -4,6 +4,7 @@ package fsops
 
 import (
 	"context"
+	"errors"
 
 	"golang.org/x/sys/unix"
 )
@@ -51,17 +52,19 @@ func (f *FS) Remove(ctx context.Context, path string, opts RemoveOptions) (Remov
 		if err != nil {
 			return err
 		}
-		defer unix.Close(fd)
+		defer closeFD(fd)
 		return r.top(fd, base, path)
 	})
-	if opts.IgnoreMissing && isMissing(err) {
+	if opts.IgnoreMissing && errors.Is(err, unix.ENOENT) {
 		err = nil
 	}
 	return r.result, err
 }
 
-func isMissing(err error) bool {
-	return err != nil && unwrapErrno(err) == unix.ENOENT
+// isNotEmpty says that a directory could not be removed because something is in
+// it; POSIX allows either errno.
+func isNotEmpty(err error) bool {
+	return errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST)
 }
 
 type remover struct {
@@ -78,19 +81,17 @@ const removePasses = 16
 
 func (r *remover) top(dirfd int, base, path string) error {
 	err := r.unlink(dirfd, base, 0)
-	if err != unix.EISDIR && err != unix.EPERM {
+	if !errors.Is(err, unix.EISDIR) && !errors.Is(err, unix.EPERM) {
 		return err
 	}
 	dirErr := r.unlink(dirfd, base, unix.AT_REMOVEDIR)
-	switch dirErr {
-	case unix.ENOTDIR:
+	switch {
+	case errors.Is(dirErr, unix.ENOTDIR):
 		return err // EPERM was about the file
-	case unix.ENOTEMPTY, unix.EEXIST:
-		if !r.opts.Recursive {
-			return unix.ENOTEMPTY
-		}
-	default:
+	case !isNotEmpty(dirErr):
 		return dirErr
+	case !r.opts.Recursive:
+		return unix.ENOTEMPTY
 	}
 	fd, err := openAt(dirfd, base, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
@@ -102,7 +103,7 @@ func (r *remover) top(dirfd int, base, path string) error {
 	}
 	r.rootDev = root.dev
 	err = r.empty(root, path, func() error { return r.unlink(dirfd, base, unix.AT_REMOVEDIR) })
-	root.close()
+	root.drop()
 	if err != nil {
 		return err
 	}
@@ -123,7 +124,7 @@ func (r *remover) unlink(dirfd int, name string, flags int) error {
 // fail notes that path could not be removed. What is gone already is no
 // failure.
 func (r *remover) fail(path string, err error) {
-	if err == unix.ENOENT {
+	if errors.Is(err, unix.ENOENT) {
 		return
 	}
 	r.result.Failed++
@@ -145,7 +146,7 @@ func (r *remover) empty(node *dirNode, path string, rmdir func() error) error {
 			return nil
 		}
 		err := rmdir()
-		if err != unix.ENOTEMPTY && err != unix.EEXIST {
+		if !isNotEmpty(err) {
 			if err != nil {
 				r.fail(path, err)
 			}
@@ -172,7 +173,7 @@ func (r *remover) pass(node *dirNode, path string) error {
 		if err != nil {
 			// Perhaps unreadable, but empty.
 			if rmErr := r.unlink(node.fd, name, unix.AT_REMOVEDIR); rmErr != nil {
-				if rmErr == unix.ENOTEMPTY || rmErr == unix.EEXIST {
+				if isNotEmpty(rmErr) {
 					rmErr = err
 				}
 				r.fail(sub, rmErr)
@@ -181,7 +182,9 @@ func (r *remover) pass(node *dirNode, path string) error {
 		}
 		if r.opts.OneFileSystem && child.dev != r.rootDev {
 			r.fail(sub, unix.EXDEV)
-			child.close()
+			if err := child.close(); err != nil {
+				r.fail(path, err)
+			}
 			continue
 		}
 		if err := r.descend(node, child, name, sub); err != nil {
@@ -229,7 +232,7 @@ func (r *remover) files(node *dirNode, path string) (subdirs []string, err error
 			continue
 		}
 		err = r.unlink(node.fd, entry.Name, 0)
-		if err == unix.EISDIR {
+		if errors.Is(err, unix.EISDIR) {
 			subdirs = append(subdirs, entry.Name)
 		} else if err != nil {
 			r.fail(joinPath(path, entry.Name), err)

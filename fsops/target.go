@@ -3,6 +3,7 @@
 package fsops
 
 import (
+	"errors"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -74,7 +75,7 @@ func (f *FS) followTarget(t *target) error {
 	if err != nil {
 		return err
 	}
-	unix.Close(t.dirfd)
+	closeFD(t.dirfd)
 	t.dirfd = fd
 	return nil
 }
@@ -82,14 +83,14 @@ func (f *FS) followTarget(t *target) error {
 // look describes what has the name now.
 func (t *target) look() error {
 	info, err := statAt(t.dirfd, t.name, unix.AT_SYMLINK_NOFOLLOW)
-	if err == unix.ENOENT {
+	if errors.Is(err, unix.ENOENT) {
 		info, err = nil, nil
 	}
 	t.existing = info
 	return err
 }
 
-func (t *target) close() { unix.Close(t.dirfd) }
+func (t *target) close() { closeFD(t.dirfd) }
 
 // place gives the file called temp the target's name.
 func (t *target) place(temp string, noReplace bool) error {
@@ -99,7 +100,7 @@ func (t *target) place(temp string, noReplace bool) error {
 	err := retry(func() error {
 		return unix.Renameat2(t.dirfd, temp, t.dirfd, t.name, unix.RENAME_NOREPLACE)
 	})
-	if err != unix.EINVAL {
+	if !errors.Is(err, unix.EINVAL) {
 		return err
 	}
 	// A file system without RENAME_NOREPLACE: link(2) replaces nothing either.
@@ -113,12 +114,12 @@ func (t *target) place(temp string, noReplace bool) error {
 // read cannot be opened for it: then the whole file system is synced.
 func (t *target) syncDir(filefd int) error {
 	fd, err := openAt(t.dirfd, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
-	if err == unix.EACCES {
+	if errors.Is(err, unix.EACCES) {
 		return unix.Syncfs(filefd)
 	}
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
+	defer closeFD(fd)
 	return retry(func() error { return unix.Fsync(fd) })
 }

@@ -5,6 +5,7 @@ package fsops
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -47,7 +48,7 @@ func (f *FS) CreateTemp(ctx context.Context, dir, pattern string) (*Handle, erro
 		}
 		info, err := statFD(fd)
 		if err != nil {
-			unix.Close(fd)
+			closeFD(fd)
 			return err
 		}
 		handle = f.newHandle(fd, abs, info)
@@ -71,7 +72,7 @@ func (f *FS) withTemp(ctx context.Context, op, dir, pattern string, create func(
 		var err error
 		for range tempTries {
 			err = create(joinPath(abs, prefix+strings.ToLower(rand.Text())+suffix))
-			if err != unix.EEXIST {
+			if !errors.Is(err, unix.EEXIST) {
 				break
 			}
 		}

@@ -4,6 +4,7 @@ package fsops
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -93,7 +94,7 @@ func (w *walker) root(f *FS, abs string) error {
 	if err != nil {
 		return err
 	}
-	defer node.close()
+	defer node.drop()
 	w.rootDev = node.dev
 	return w.visit(node, "")
 }
@@ -120,7 +121,7 @@ func (w *walker) visit(node *dirNode, rel string) error {
 
 func (w *walker) descend(node *dirNode, name, rel string) error {
 	child, err := node.open(name)
-	if err == unix.ENOENT || err == unix.ENOTDIR || err == unix.ELOOP {
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
 		return nil // removed or replaced since it was listed
 	}
 	if err != nil {

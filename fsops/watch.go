@@ -121,7 +121,7 @@ func (f *FS) Watch(ctx context.Context, path string, opts WatchOptions) (*Watche
 	w.buf = make([]byte, watchBuffer)
 	err = f.withPath(ctx, "watch", path, func(abs string) error {
 		fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
-		if err == unix.EMFILE {
+		if errors.Is(err, unix.EMFILE) {
 			return fmt.Errorf("%w: max_user_instances", ErrWatchLimit)
 		}
 		if err != nil {
@@ -129,7 +129,7 @@ func (f *FS) Watch(ctx context.Context, path string, opts WatchOptions) (*Watche
 		}
 		w.fd, w.file = fd, os.NewFile(uintptr(fd), "inotify")
 		w.tree.init(abs)
-		return w.begin(ctx)
+		return w.begin(ctx.Err)
 	})
 	if err != nil {
 		if w.file != nil {

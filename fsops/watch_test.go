@@ -25,7 +25,7 @@ func watch(t testing.TB, f *FS, path string, opts WatchOptions) *Watcher {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { w.Close() })
+	t.Cleanup(func() { _ = w.Close() })
 	return w
 }
 
@@ -81,14 +81,14 @@ func TestWatch(t *testing.T) {
 			wantEvents(t, w, "create "+rawName)
 			appendTo(t, in(rawName), "x")
 			wantEvents(t, w, "modify "+rawName)
-			os.Rename(in(rawName), in("deep/a/b/y"))
+			must(t, os.Rename(in(rawName), in("deep/a/b/y")))
 			wantEvents(t, w, "rename "+rawName+">deep/a/b/y")
 			// What is below a renamed directory has another path from then on.
-			os.Rename(in("deep/a"), in("old/c"))
+			must(t, os.Rename(in("deep/a"), in("old/c")))
 			wantEvents(t, w, "rename deep/a>old/c/")
 			os.Remove(in("old/c/b/y"))
 			wantEvents(t, w, "remove old/c/b/y")
-			os.Mkdir(in("old/c/b/new"), 0o755)
+			must(t, os.Mkdir(in("old/c/b/new"), 0o755))
 			wantEvents(t, w, "create old/c/b/new/")
 			mustWrite(t, in("old/c/b/new/file"), "")
 			wantEvents(t, w, "create old/c/b/new/file")
@@ -99,7 +99,7 @@ func TestWatch(t *testing.T) {
 			}
 			wantEvents(t, w, "remove old/c/")
 			mustWrite(t, filepath.Join(outside, "b/unseen"), "")
-			os.Rename(outside, in("back"))
+			must(t, os.Rename(outside, in("back")))
 			got := collect(t, w, "create back/b/new/file")
 			want := []string{"create back/", "create back/b/", "create back/b/new/", "create back/b/new/file", "create back/b/unseen"}
 			for i := 0; len(got) < len(want) && i < 10; i++ {
@@ -152,7 +152,7 @@ func TestWatchFile(t *testing.T) {
 	defer held.Close()
 	os.Remove(path)
 	wantEvents(t, w, "gone .")
-	if _, err := w.Next(bg()); err != io.EOF {
+	if _, err := w.Next(bg()); !errors.Is(err, io.EOF) {
 		t.Errorf("after the end: %v", err)
 	}
 }
@@ -172,7 +172,7 @@ func TestWatchGone(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantEvents(t, w, "gone .")
-		if _, err := w.Next(bg()); err != io.EOF {
+		if _, err := w.Next(bg()); !errors.Is(err, io.EOF) {
 			t.Errorf("after the end: %v", err)
 		}
 	}
@@ -186,7 +186,7 @@ func TestWatchEnds(t *testing.T) {
 	next := func() { _, err := w.Next(ctx); got <- err }
 	go next()
 	cancel()
-	if err := <-got; err != context.Canceled {
+	if err := <-got; !errors.Is(err, context.Canceled) {
 		t.Errorf("canceled: %v", err)
 	}
 	// The Watcher lives on.
@@ -194,7 +194,7 @@ func TestWatchEnds(t *testing.T) {
 	wantEvents(t, w, "create x")
 	ctx = bg()
 	go next()
-	w.Close()
+	must(t, w.Close())
 	if err := <-got; !errors.Is(err, fs.ErrClosed) {
 		t.Errorf("closed: %v", err)
 	}
@@ -223,7 +223,7 @@ func TestWatchNewTreeIsComplete(t *testing.T) {
 				}
 			}
 		}
-		os.WriteFile(filepath.Join(dir, "end"), nil, 0o644)
+		must(t, os.WriteFile(filepath.Join(dir, "end"), nil, 0o644))
 	}()
 	seen := map[string]int{}
 	for total := 0; total < dirs*(files+3)+1; {
@@ -276,8 +276,8 @@ func TestWatchOverflow(t *testing.T) {
 	// Different names, or the kernel merges the events.
 	manyFiles(t, filepath.Join(dir, "a"), limit+100)
 	// Lost: that b was renamed, and what was made.
-	os.Rename(filepath.Join(dir, "b"), filepath.Join(dir, "c"))
-	os.MkdirAll(filepath.Join(dir, "late/later"), 0o755)
+	must(t, os.Rename(filepath.Join(dir, "b"), filepath.Join(dir, "c")))
+	must(t, os.MkdirAll(filepath.Join(dir, "late/later"), 0o755))
 	events := collect(t, w, "overflow ./")
 	if len(events) < limit/2 {
 		t.Errorf("%d events before the overflow", len(events))
@@ -296,7 +296,7 @@ func TestWatchCoalesces(t *testing.T) {
 	for range 50 {
 		appendTo(t, path, "x")
 	}
-	os.Rename(path, path+"2")
+	must(t, os.Rename(path, path+"2"))
 	got := collect(t, w, "rename x>x2")
 	if n := strings.Count(strings.Join(got, "\n"), "modify"); n < 1 || n > 10 {
 		t.Errorf("%d modify events of 50: %q", n, got)
@@ -320,7 +320,7 @@ func TestWatchLimits(t *testing.T) {
 	var fds []int
 	defer func() {
 		for _, fd := range fds {
-			unix.Close(fd)
+			closeFD(fd)
 		}
 	}()
 	for range limit {
@@ -342,8 +342,10 @@ func TestWatchLimits(t *testing.T) {
 	w.waitFor(t, "x")
 	appendTo(t, filepath.Join(dir, "log"), "y")
 	w.waitFor(t, "xy")
-	r.Close()
-	<-w.done
+	must(t, r.Close())
+	if err := <-w.done; !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("closed: %v", err)
+	}
 }
 
 func TestWatchUnreadableDirectory(t *testing.T) {
@@ -376,6 +378,6 @@ func BenchmarkWatch(b *testing.B) {
 			b.Fatal(err)
 		}
 		b.ReportMetric(float64(len(w.tree.byWD)), "watches")
-		w.Close()
+		must(b, w.Close())
 	}
 }

@@ -4,8 +4,8 @@ package fsops
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -40,7 +40,7 @@ type listedName struct {
 const maxListed = 64 << 10
 
 // begin sets the first watches. The thread has the user's rights.
-func (w *Watcher) begin(ctx context.Context) error {
+func (w *Watcher) begin(ended func() error) error {
 	// The path itself may be a symbolic link; and IN_ATTRIB tells when a file
 	// that somebody has open loses its name.
 	wd, err := w.add(w.tree.abs, w.mask&^unix.IN_DONT_FOLLOW|unix.IN_ATTRIB)
@@ -52,7 +52,7 @@ func (w *Watcher) begin(ctx context.Context) error {
 	if !w.opts.Recursive {
 		return nil
 	}
-	return w.addBelow(ctx, w.tree.root, false)
+	return w.addBelow(ended, w.tree.root, false)
 }
 
 // add sets one watch.
@@ -61,20 +61,22 @@ func (w *Watcher) add(abs string, mask uint32) (wd int, err error) {
 		wd, err = unix.InotifyAddWatch(w.fd, abs, mask)
 		return err
 	})
-	if err == unix.ENOSPC {
+	if errors.Is(err, unix.ENOSPC) {
 		return -1, fmt.Errorf("%w: max_user_watches", ErrWatchLimit)
 	}
 	return wd, err
 }
 
 // addBelow watches the directories below dir and, if report is set, queues an
-// EventCreate for everything in them. Its error is that of ctx or, without
-// report, of the first directory that could not be watched for want of watches.
-func (w *Watcher) addBelow(ctx context.Context, dir *watchDir, report bool) error {
+// EventCreate for everything in them. Its error is that of ended, if not nil, or
+// without report ErrWatchLimit.
+func (w *Watcher) addBelow(ended func() error, dir *watchDir, report bool) error {
 	todo := []*watchDir{dir}
 	for len(todo) > 0 {
-		if err := ctx.Err(); err != nil {
-			return err
+		if ended != nil {
+			if err := ended(); err != nil {
+				return err
+			}
 		}
 		d := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
@@ -84,7 +86,7 @@ func (w *Watcher) addBelow(ctx context.Context, dir *watchDir, report bool) erro
 		}
 		for _, name := range names {
 			child, err := w.addDir(d, name)
-			if err != nil && !report && unwrapErrno(err) == 0 {
+			if !report && errors.Is(err, ErrWatchLimit) {
 				return err
 			}
 			if err != nil {
@@ -102,7 +104,7 @@ func (w *Watcher) addBelow(ctx context.Context, dir *watchDir, report bool) erro
 func (w *Watcher) addDir(d *watchDir, name string) (*watchDir, error) {
 	wd, err := w.add(joinPath(w.tree.absPath(d), name), w.mask|unix.IN_ONLYDIR)
 	switch {
-	case err == unix.ENOENT || err == unix.ENOTDIR || err == unix.ELOOP:
+	case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP):
 		return nil, nil
 	case err != nil:
 		return nil, err
@@ -138,13 +140,13 @@ func (w *Watcher) movedBack(dir *watchDir) {
 // list returns the directories in d, and reports everything in it if asked to.
 func (w *Watcher) list(d *watchDir, report bool) (dirs []string, err error) {
 	fd, err := w.fs.openPath(w.tree.absPath(d), unix.O_RDONLY|unix.O_DIRECTORY, 0)
-	if err == unix.ENOENT || err == unix.ENOTDIR {
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	defer unix.Close(fd)
+	defer closeFD(fd)
 	reader := newDirentReader(fd)
 	defer reader.release()
 	rel := d.rel()
@@ -254,7 +256,7 @@ func (w *Watcher) selfEvent(dir *watchDir, mask uint32) {
 		w.push(Event{Kind: EventCloseWrite, Path: ".", IsDir: isDir})
 	case mask&unix.IN_ATTRIB != 0:
 		var info FileInfo
-		if statInto(&info, unix.AT_FDCWD, w.tree.abs, 0) == unix.ENOENT {
+		if err := statInto(&info, unix.AT_FDCWD, w.tree.abs, 0); errors.Is(err, unix.ENOENT) {
 			w.end()
 			return
 		}
@@ -319,8 +321,9 @@ func (w *Watcher) created(dir *watchDir, name string, e Event) {
 	if err != nil {
 		w.incomplete(e.Path, err)
 	} else if child != nil {
-		// Never fails with report set; what does is an event.
-		_ = w.addBelow(context.Background(), child, true)
+		// Without an end: half of it would be a watch with holes. With report
+		// set it never fails; what does is an event.
+		_ = w.addBelow(nil, child, true)
 	}
 }
 
@@ -391,7 +394,7 @@ func (w *Watcher) overflow() {
 	root := w.tree.root
 	root.children = nil
 	w.tree.byWD = map[int]*watchDir{root.wd: root}
-	if err := w.addBelow(context.Background(), root, false); err != nil {
+	if err := w.addBelow(nil, root, false); err != nil {
 		w.incomplete("", err)
 	}
 	for wd := range before {

@@ -8,7 +8,7 @@ import "time"
 type WriteMode int
 
 const (
-	// WriteAtomic, the default, writes to a temporary file in the same
+	// WriteAtomic is the default. It writes to a temporary file in the same
 	// directory, which takes the target's place with [Writer.Commit]. Until
 	// then, and after any failure, the target is as it was. Who has the old
 	// file open, or a hard link to it, keeps it; extended attributes and ACLs

@@ -79,7 +79,7 @@ func (w *Writer) open(ctx context.Context, abs string) error {
 	}
 	if w.opts.Mode.replaces() {
 		err := w.openReplacing(ctx, abs)
-		if err != errDirect {
+		if !errors.Is(err, errDirect) {
 			return err
 		}
 	}
@@ -99,7 +99,7 @@ func (w *Writer) openReplacing(ctx context.Context, abs string) (err error) {
 	defer func() {
 		if err != nil {
 			if fd >= 0 {
-				unix.Close(fd)
+				closeFD(fd)
 			}
 			t.close()
 		}
@@ -203,7 +203,7 @@ func (w *Writer) openDirect(abs string) error {
 			err = w.reserve(fd, w.begin)
 		}
 		if err != nil {
-			unix.Close(fd)
+			closeFD(fd)
 			return err
 		}
 	}
@@ -275,7 +275,7 @@ func (w *Writer) writev(bufs [][]byte) (written int64, err error) {
 				n, err = unix.Writev(int(fd), rest[:min(len(rest), maxIOV)])
 				return err
 			})
-			return err != unix.EAGAIN // a full FIFO: wait in the poller
+			return !errors.Is(err, unix.EAGAIN) // a full FIFO: wait in the poller
 		})
 		if rawErr != nil {
 			return written, w.w.rawError(rawErr)

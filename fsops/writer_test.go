@@ -67,7 +67,7 @@ func TestWriteAtomic(t *testing.T) {
 	f, dir := ownFS(t)
 	path := filepath.Join(dir, rawName)
 	w := begin(t, f, rawName, WriteOptions{Sync: true})
-	defer w.Abort()
+	defer func() { _ = w.Abort() }()
 	put(t, w, "hel")
 	put(t, w, "lo")
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
@@ -326,7 +326,7 @@ func TestAbort(t *testing.T) {
 	ctx, cancel := context.WithCancel(bg())
 	w = begin(t, f, "x", WriteOptions{})
 	cancel()
-	if _, err := w.Commit(ctx, nil); err != context.Canceled {
+	if _, err := w.Commit(ctx, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
 	wantContent(t, filepath.Join(dir, "x"), "old")
@@ -364,7 +364,7 @@ func TestResume(t *testing.T) {
 					t.Errorf("%s %q begins at %d", target, id, other.Offset())
 				}
 				other.opts.ResumeID = ""
-				other.Abort()
+				must(t, other.Abort())
 			}
 			w = begin(t, f, "x", opts)
 			if w.Offset() != 123_456 {
@@ -388,7 +388,7 @@ func TestResume(t *testing.T) {
 			// What is longer than the announced size was something else.
 			w = begin(t, f, "x", WriteOptions{ResumeID: "z"})
 			put(t, w, "too long")
-			w.Abort()
+			must(t, w.Abort())
 			w = begin(t, f, "x", WriteOptions{ResumeID: "z", Size: 3})
 			if w.Offset() != 0 {
 				t.Errorf("goes on at %d", w.Offset())
@@ -397,6 +397,31 @@ func TestResume(t *testing.T) {
 			commit(t, w)
 			wantContent(t, path, "abc")
 		})
+	}
+}
+
+// A caller that has asked where to go on may have been told less than has
+// arrived meanwhile, and must never be told more.
+func TestResumeAt(t *testing.T) {
+	f, dir := ownFS(t)
+	w := begin(t, f, "x", WriteOptions{ResumeID: "id"})
+	put(t, w, "0123456789")
+	must(t, w.Abort())
+	opts := WriteOptions{ResumeID: "id", ResumeAt: ptr(int64(11)), Checksum: SHA256}
+	_, err := f.NewWriter(bg(), "x", opts)
+	if !errors.Is(err, ErrResume) {
+		t.Errorf("behind the end: %v", err)
+	}
+	opts.ResumeAt = ptr(int64(4))
+	w = begin(t, f, "x", opts)
+	if w.Offset() != 4 {
+		t.Errorf("goes on at %d", w.Offset())
+	}
+	put(t, w, "abc")
+	result := commit(t, w)
+	wantContent(t, filepath.Join(dir, "x"), "0123abc")
+	if sum := sha256.Sum256([]byte("0123abc")); !bytes.Equal(result.Sum, sum[:]) {
+		t.Errorf("sum %x", result.Sum)
 	}
 }
 
@@ -437,7 +462,7 @@ func TestStalePartials(t *testing.T) {
 	if err := os.Chtimes(old, past, past); err != nil {
 		t.Fatal(err)
 	}
-	begin(t, f, "other", WriteOptions{}).Abort()
+	must(t, begin(t, f, "other", WriteOptions{}).Abort())
 	if _, err := os.Lstat(old); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the old one is still there: %v", err)
 	}
@@ -446,7 +471,7 @@ func TestStalePartials(t *testing.T) {
 	}
 	// One that this process knows nothing of, one in use, and a stranger.
 	inUse := begin(t, f, "real/x", WriteOptions{})
-	defer inUse.Abort()
+	defer func() { _ = inUse.Abort() }()
 	stranger := filepath.Join(dir, "real/.guestd-stranger.part")
 	mustWrite(t, stranger, "")
 	for _, path := range []string{young, filepath.Join(dir, "real", inUse.temp), stranger} {
@@ -534,7 +559,7 @@ func TestDiskFull(t *testing.T) {
 	if err := w.Abort(); err != nil {
 		t.Fatal(err)
 	}
-	begin(t, f, "z", WriteOptions{Size: 800 << 10}).Abort()
+	must(t, begin(t, f, "z", WriteOptions{Size: 800 << 10}).Abort())
 
 	result, err := f.Copy(bg(), "/dev/shm/../proc/self/exe", "copy", CopyOptions{})
 	if err == nil {
@@ -556,7 +581,7 @@ func TestDiskFull(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer h.Close()
+	defer func() { _ = h.Close() }()
 	if n, err := h.Write(bg(), make([]byte, 2<<20)); !errors.Is(err, syscall.ENOSPC) || n < 512<<10 {
 		t.Errorf("handle: %d, %v", n, err)
 	}

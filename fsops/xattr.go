@@ -4,6 +4,7 @@ package fsops
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -91,7 +92,7 @@ func sized(call func(dest []byte) (int, error)) ([]byte, error) {
 		}
 		dest := make([]byte, n)
 		n, err = call(dest)
-		if err == unix.ERANGE || err == unix.EINTR {
+		if errors.Is(err, unix.ERANGE) || errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil {
