@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/experimental"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -121,6 +122,7 @@ func New(config Config) (*Server, error) {
 		grpc.UnaryInterceptor(edge.unary),
 		grpc.StreamInterceptor(edge.stream),
 		grpc.ForceServerCodecV2(wire.NewCodec()),
+		experimental.BufferPool(s.pool), // gRPC's own clears every buffer
 		grpc.ReadBufferSize(wire.ReadBuffer),
 		grpc.StaticStreamWindowSize(wire.StreamWindow),
 		grpc.StaticConnWindowSize(wire.ConnWindow),
