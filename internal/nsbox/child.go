@@ -4,9 +4,13 @@ package nsbox
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // The child is this program started again, in the new namespaces, under these
@@ -18,10 +22,9 @@ const (
 	nameSetup   = "guestd-nsbox-setup"
 )
 
-// The child's descriptors beside stdin, which carries the plan.
-const (
-	fdReport = 3 // the child writes why it failed; closed by its execve of guestd
-)
+// fdReport is where the child writes why it failed. Its execve of guestd closes
+// it. The plan comes on stdin.
+const fdReport = 3
 
 // plan is what the child is told.
 type plan struct {
@@ -50,6 +53,9 @@ func ChildMain() error {
 }
 
 func childMain() error {
+	if err := dieWithStarter(); err != nil {
+		return err
+	}
 	if os.Args[0] == nameWaiting {
 		// One byte means that the ids are mapped.
 		if _, err := os.Stdin.Read(make([]byte, 1)); err != nil {
@@ -77,4 +83,25 @@ func childMain() error {
 		"HOME=/root", "USER=root", "TERM=linux",
 	}
 	return fmt.Errorf("exec %s: %w", p.Guestd, syscall.Exec(guestdPath, p.Argv, env))
+}
+
+// dieWithStarter asks the kernel to kill us when the thread that started us
+// ends. The wish belongs to a thread, and only that of the one which calls
+// execve lasts; an execve that gains rights, as the second step's, drops it. So
+// each step asks anew and stays on its thread.
+func dieWithStarter() error {
+	runtime.LockOSThread()
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(syscall.SIGKILL), 0, 0, 0); err != nil {
+		return fmt.Errorf("prctl: %w", err)
+	}
+	// It may have ended before we asked. Its pid is not visible from here, but
+	// a pipe without a reader is.
+	poll := []unix.PollFd{{Fd: fdReport}}
+	if _, err := unix.Poll(poll, 0); err != nil && !errors.Is(err, unix.EINTR) {
+		return fmt.Errorf("poll: %w", err)
+	}
+	if poll[0].Revents&unix.POLLERR != 0 {
+		return errors.New("the starter has ended")
+	}
+	return nil
 }
