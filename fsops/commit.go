@@ -176,7 +176,7 @@ func (w *Writer) finish(keep bool) error {
 			err = w.fs.do(func() error { return unix.Unlinkat(w.target.dirfd, w.temp, 0) })
 		}
 	}
-	err = errors.Join(err, w.w.close())
+	err = errors.Join(err, closeWritten(w.w.close))
 	if w.target != nil {
 		w.target.close()
 	}

@@ -82,7 +82,7 @@ func (c *copier) regular(srcDir int, name string, t *target, flags int) error {
 	if err != nil {
 		return err
 	}
-	defer closeFD(dst)
+	defer func() { _ = closeWritten(func() error { return unix.Close(dst) }) }()
 	size, err := copyData(c.ended, dst, src, info)
 	if err == nil {
 		err = c.attrs(dst, src, info)

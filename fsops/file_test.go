@@ -352,6 +352,24 @@ func fifoTransfer(t *testing.T, f *FS) {
 		t.Error(err)
 	}
 	reading.Wait()
+
+	// With nobody reading on, a full FIFO lets go when the context ends.
+	stuck, err := f.OpenRead(bg(), "fifo", ReadOptions{AllowSpecial: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = stuck.Close() }()
+	ctx, cancel := context.WithCancel(bg())
+	w, err = f.NewWriter(ctx, "fifo", WriteOptions{AllowSpecial: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(20*time.Millisecond, cancel)
+	var we *WriteError
+	if _, err := w.Write(data); !errors.Is(err, context.Canceled) || !errors.As(err, &we) || we.Written == 0 {
+		t.Errorf("canceled: %v", err)
+	}
+	must(t, w.Abort())
 }
 
 func fifoHandle(t *testing.T, f *FS) {

@@ -20,6 +20,7 @@
 //   - replacing a file so that nobody ever sees half of it: [FS.NewWriter]
 //   - random access, locks: [FS.Open]
 //   - changes: [FS.Watch]
+//   - whole trees as tar streams: [FS.Upload], [FS.Download]
 //
 // # Names, paths, modes
 //
@@ -32,6 +33,12 @@
 // and 01000 for setuid, setgid and sticky. Modes that a caller gives are set
 // exactly, by fchmod(2); the process's umask, which all its threads share, is
 // neither used nor changed.
+//
+// # Kernel
+//
+// Linux 5.6 for any other user than the process's own (openat2), 5.8 for
+// [FS.Access] (faccessat2). Nothing else needs more, and only a followed link's
+// mode on kernels before 6.6 needs /proc.
 //
 // # Errors
 //
@@ -180,8 +187,9 @@ func (f *FS) Base() string { return f.base }
 // fn must make its system calls itself, not in another goroutine, and use
 // descriptor-relative or absolute paths, as the working directory and the
 // umask belong to the whole process. Within fn, methods of the same FS may be
-// called; those of another user's FS give an error. fn is not called when ctx
-// has ended; to stop in the middle is its own business.
+// called; those of another user's FS give an *[IdentityError], and those of the
+// process's own have no more rights than fn. fn is not called when ctx has
+// ended; to stop in the middle is its own business.
 func (f *FS) Do(ctx context.Context, fn func() error) error {
 	if err := ctx.Err(); err != nil {
 		return err

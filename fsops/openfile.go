@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -208,6 +209,15 @@ func (w *waitable) control(fn func(fd int) error) error {
 		return w.rawError(ctlErr)
 	}
 	return err
+}
+
+// closeWritten calls close while no child is between fork and exec: a child that
+// held a program which was just written would make starting that program fail
+// with ETXTBSY.
+func closeWritten(close func() error) error {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	return close()
 }
 
 // reserveSpace reserves size bytes from offset on without changing what the

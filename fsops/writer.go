@@ -7,6 +7,7 @@ import (
 	"errors"
 	"hash"
 	"io/fs"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,6 +20,7 @@ type Writer struct {
 	opts WriteOptions
 
 	w      *waitable
+	ended  func() error // says whether NewWriter's caller has given up; for a FIFO
 	stop   func() bool
 	target *target // nil where nothing is replaced
 	temp   string  // name of the temporary file in the target's directory
@@ -40,7 +42,7 @@ type WriteResult struct {
 // AllowSpecial ends a Write that waits for a FIFO's reader.
 func (f *FS) NewWriter(ctx context.Context, path string, opts WriteOptions) (*Writer, error) {
 	f.sys.sweepPartials()
-	w := &Writer{fs: f, path: path, opts: opts, sum: opts.Checksum.New(), stop: func() bool { return true }}
+	w := &Writer{fs: f, path: path, opts: opts, sum: opts.Checksum.New(), ended: ctx.Err, stop: func() bool { return true }}
 	if err := w.checkOptions(); err != nil {
 		return nil, pathError("write", path, err)
 	}
@@ -247,6 +249,9 @@ func (w *Writer) WriteBuffers(bufs [][]byte) (int64, error) {
 		return n, err
 	})
 	w.offset += n
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = w.ended()
+	}
 	if err != nil {
 		w.err = &WriteError{Path: w.path, Written: w.offset, Err: err}
 	}
