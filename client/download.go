@@ -167,6 +167,7 @@ func (f *Files) unpackTree(ctx context.Context, guestPath, localPath string, o D
 	case r.summary == nil:
 		return t, protocolError("no summary at the end of a tree")
 	}
+	m.update(func(p *Progress) { p.Bytes = unpacked.Bytes })
 	t.addSkips(transferFromWire(r.summary))
 	return t, nil
 }

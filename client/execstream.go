@@ -117,7 +117,7 @@ func (s *execStream) connect(ctx context.Context, first *guestdv1.ExecRequest, l
 		ChunkFields: []protowire.Number{execStdoutField, execStderrField},
 		Message:     &s.message,
 	}
-	if err = call.RecvMsg(&s.in); err == nil && s.message.GetStarted() == nil {
+	if err = unexpectedEOF(call.RecvMsg(&s.in)); err == nil && s.message.GetStarted() == nil {
 		err = protocolError("no started at the beginning of a stream")
 	}
 	if err != nil {

@@ -104,7 +104,8 @@ func (f *File) Name() string { return f.path }
 // Info is the file as it was opened.
 func (f *File) Info() *FileInfo { return f.info }
 
-// Read reads at the position.
+// Read reads at the position. From a FIFO or device it may return no bytes and
+// no error, when there are none yet.
 func (f *File) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -121,6 +122,9 @@ func (f *File) ReadAt(p []byte, offset int64) (int, error) {
 	for done < len(p) {
 		n, err := f.read(p[done:], new(uint64(offset)+uint64(done)))
 		done += n
+		if n == 0 && err == nil {
+			err = io.ErrNoProgress
+		}
 		if err != nil {
 			return done, err
 		}
@@ -142,7 +146,7 @@ func (f *File) read(p []byte, offset *uint64) (int, error) {
 		return 0, protocolError("%d bytes read instead of %d", len(response.GetData()), len(p))
 	}
 	n := copy(p, response.GetData())
-	if n == 0 {
+	if n == 0 && response.GetEof() {
 		return 0, io.EOF
 	}
 	return n, nil

@@ -25,15 +25,19 @@ type line struct {
 	mu     sync.Mutex
 	conns  map[*cutConn]bool
 	budget []int // bytes after which the next connections break
+	limits []int // the same for bytes sent
 	down   bool
 	dials  int
+	in     int64 // bytes received
+	out    int64 // bytes sent
 }
 
-// cutConn breaks after it has received so many bytes; 0: it does not.
+// cutConn breaks after it has received or sent so many bytes; 0: it does not.
 type cutConn struct {
 	net.Conn
-	line *line
-	left int
+	line  *line
+	left  int
+	limit int
 }
 
 func (l *line) connect(ctx context.Context) (net.Conn, error) {
@@ -54,6 +58,9 @@ func (l *line) connect(ctx context.Context) (net.Conn, error) {
 	if len(l.budget) > 0 {
 		c.left, l.budget = l.budget[0], l.budget[1:]
 	}
+	if len(l.limits) > 0 {
+		c.limit, l.limits = l.limits[0], l.limits[1:]
+	}
 	l.conns[c] = true
 	return c, nil
 }
@@ -65,10 +72,33 @@ func (c *cutConn) Read(b []byte) (int, error) {
 		b = b[:c.left]
 	}
 	n, err := c.Conn.Read(b)
+	c.line.mu.Lock()
+	c.line.in += int64(n)
+	c.line.mu.Unlock()
 	if c.left > 0 {
 		if c.left -= n; c.left == 0 {
 			c.Close()
 		}
+	}
+	return n, err
+}
+
+// Write is the same for what is sent.
+func (c *cutConn) Write(b []byte) (int, error) {
+	cut := c.limit > 0 && len(b) >= c.limit
+	if cut {
+		b = b[:c.limit]
+	}
+	n, err := c.Conn.Write(b)
+	c.line.mu.Lock()
+	c.line.out += int64(n)
+	c.line.mu.Unlock()
+	if cut {
+		c.Close()
+		return n, net.ErrClosed
+	}
+	if c.limit > 0 {
+		c.limit -= n
 	}
 	return n, err
 }
@@ -100,6 +130,26 @@ func (l *line) cutAfter(bytes ...int) {
 	l.budget = bytes
 	l.mu.Unlock()
 	l.cut()
+}
+
+// cutAfterSent is cutAfter for bytes sent.
+func (l *line) cutAfterSent(bytes ...int) {
+	l.mu.Lock()
+	l.limits = bytes
+	l.mu.Unlock()
+	l.cut()
+}
+
+func (l *line) received() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.in
+}
+
+func (l *line) sent() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.out
 }
 
 func (l *line) setDown(down bool) {

@@ -188,6 +188,7 @@ func (f *Files) uploadTree(ctx context.Context, localPath, guestPath string, o U
 	if err != nil {
 		return Transfer{}, f.client.mapError("upload", guestPath, unexpectedEOF(err))
 	}
+	m.update(func(p *Progress) { p.Bytes = packed.Bytes })
 	t := transferFromWire(response.GetSummary())
 	t.addNotes(packed)
 	return t, nil

@@ -59,8 +59,8 @@ type WriteOptions struct {
 
 	// Perm is the permission bits; 0: those of the target, 0644 for a new file.
 	Perm fs.FileMode
-	// Owner is NAME|UID[:GROUP|GID]; empty: the target's, for a new file the
-	// user's.
+	// Owner is USER, USER:GROUP or :GROUP, by name or number. What is not named
+	// is the target's, for a new file the user's.
 	Owner string
 	// ModTime is the time of last change; zero: the guest's now.
 	ModTime time.Time
@@ -217,6 +217,7 @@ func (w *fileWrite) start(resumed int64) (*guestdv1.WriteRequest, error) {
 		Sync:        o.Sync,
 		ResumeId:    o.ResumeID,
 		Offset:      uint64(resumed + o.Offset),
+		Checksum:    o.Checksum.toWire(),
 	}
 	start.Path, start.RawPath = toWire(w.path)
 	start.Permissions = w.perm
