@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -369,6 +370,40 @@ func TestIdentitiesNeverMix(t *testing.T) {
 	}
 	all.Wait()
 	wantAllThreadsOwn(t)
+}
+
+// What a file of /proc says may depend on who reads, not only on who opened it:
+// the addresses in stat are shown to whom could trace the process.
+func TestKernelFilesAreReadAsTheUser(t *testing.T) {
+	f, _ := userFS(t)
+	const path, startCode = "/proc/1/stat", 25
+	field := func(text string) string {
+		fields := strings.Fields(text)
+		if len(fields) <= startCode {
+			t.Skipf("SKIP: %s is %q", path, text)
+		}
+		return fields[startCode]
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Skipf("SKIP: %v", err)
+	}
+	roots := field(string(text))
+	if roots == "0" || roots == "1" {
+		t.Skip("SKIP: not even root sees an address")
+	}
+	if users := field(readAll(t, f, path, ReadOptions{})); users == roots {
+		t.Errorf("the user sees the address %s", users)
+	}
+	h, err := f.Open(bg(), path, OpenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = h.Close() }()
+	buf := make([]byte, 4096)
+	if n, err := h.Read(bg(), buf); err != nil || field(string(buf[:n])) == roots {
+		t.Errorf("handle: %q, %v", buf[:n], err)
+	}
 }
 
 // A write by its user clears setuid; one with root's rights would not.

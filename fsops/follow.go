@@ -111,6 +111,7 @@ func (r *Reader) reopen() error {
 	if err != nil {
 		return err
 	}
+	freely := r.fs.creds != nil && readsFreely(fd, info)
 	w := newWaitable(fd, r.path, info)
 	r.mu.Lock()
 	if r.endErr != nil {
@@ -119,7 +120,7 @@ func (r *Reader) reopen() error {
 		return r.failed()
 	}
 	old, watch := r.w, r.watch
-	r.w, r.watch, r.offset = w, nil, 0
+	r.w, r.watch, r.offset, r.freely = w, nil, 0, freely
 	r.mu.Unlock()
 	_ = old.close() // only read from
 	_ = watch.close()

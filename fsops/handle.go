@@ -54,9 +54,9 @@ func (f *FS) Open(ctx context.Context, path string, opts OpenOptions) (*Handle, 
 }
 
 // Handle is an open file. Its methods are safe for concurrent use, Close among
-// them, which ends what waits with fs.ErrClosed. Every call has the user's
-// rights, which matters even with the file open: a write by root would leave
-// setuid bits and use up the space reserved for root.
+// them, which ends what waits with fs.ErrClosed. A call has the user's rights
+// wherever they matter, which they do even with the file open: a write by root
+// would leave setuid bits and use up the space reserved for root.
 //
 // A context ends a call that waits for the other side of a FIFO or a terminal;
 // reads and writes of regular files are not interrupted.
@@ -66,11 +66,13 @@ type Handle struct {
 	w    *waitable
 
 	appends bool // opened with O_APPEND
+	freely  bool // see readsFreely
 }
 
 // newHandle takes over fd.
 func (f *FS) newHandle(fd int, path string, info *FileInfo) *Handle {
-	return &Handle{fs: f, path: path, w: newWaitable(fd, path, info)}
+	freely := f.creds != nil && readsFreely(fd, info)
+	return &Handle{fs: f, path: path, freely: freely, w: newWaitable(fd, path, info)}
 }
 
 // Path returns the path as it was given to [FS.Open].
@@ -78,18 +80,18 @@ func (h *Handle) Path() string { return h.path }
 
 // Read reads at the handle's position and moves it; io.EOF at the end.
 func (h *Handle) Read(ctx context.Context, p []byte) (int, error) {
-	return h.transfer(ctx, "read", h.w.read, func() (int, error) { return h.w.file.Read(p) })
+	return h.transfer(ctx, "read", h.freely, h.w.read, func() (int, error) { return h.w.file.Read(p) })
 }
 
 // ReadAt reads at offset off until p is full; fewer bytes come with io.EOF.
 func (h *Handle) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
-	return h.transfer(ctx, "read", h.w.read, func() (int, error) { return h.w.file.ReadAt(p, off) })
+	return h.transfer(ctx, "read", h.freely, h.w.read, func() (int, error) { return h.w.file.ReadAt(p, off) })
 }
 
 // Write writes all of p at the handle's position, or at the end with O_APPEND.
 // Fewer bytes come with an error.
 func (h *Handle) Write(ctx context.Context, p []byte) (int, error) {
-	return h.transfer(ctx, "write", h.w.write, func() (int, error) { return h.w.file.Write(p) })
+	return h.transfer(ctx, "write", false, h.w.write, func() (int, error) { return h.w.file.Write(p) })
 }
 
 // WriteAt writes all of p at offset off. With O_APPEND the kernel writes at the
@@ -98,7 +100,7 @@ func (h *Handle) WriteAt(ctx context.Context, p []byte, off int64) (int, error) 
 	if h.appends {
 		return h.Write(ctx, p) // os.File refuses WriteAt then
 	}
-	return h.transfer(ctx, "write", h.w.write, func() (int, error) { return h.w.file.WriteAt(p, off) })
+	return h.transfer(ctx, "write", false, h.w.write, func() (int, error) { return h.w.file.WriteAt(p, off) })
 }
 
 // Seek sets the position for Read and Write; see [io.Seeker].
@@ -155,11 +157,11 @@ func (h *Handle) Sync(ctx context.Context, dataOnly bool) error {
 // Close closes the file and frees its locks. A second Close gives fs.ErrClosed.
 func (h *Handle) Close() error { return h.w.close() }
 
-func (h *Handle) transfer(ctx context.Context, op string, bounded func(context.Context, func() (int, error)) (int, error), fn func() (int, error)) (n int, err error) {
+func (h *Handle) transfer(ctx context.Context, op string, freely bool, bounded func(context.Context, func() (int, error)) (int, error), fn func() (int, error)) (n int, err error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	err = h.fs.do(func() error {
+	err = h.fs.doRead(freely, func() error {
 		n, err = bounded(ctx, fn)
 		return err
 	})

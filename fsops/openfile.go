@@ -211,6 +211,35 @@ func (w *waitable) control(fn func(fd int) error) error {
 	return err
 }
 
+// readsFreely says that the kernel, having let the user open the file, asks for
+// no rights when it is read: then a thread need not take them on for each read,
+// which costs as much as reading 64 KiB. It is so on file systems that keep
+// their data themselves. In /proc what a read returns may depend on the reader,
+// and a server behind FUSE or NFS is told who reads.
+func readsFreely(fd int, info *FileInfo) bool {
+	if !info.IsRegular() {
+		return false
+	}
+	var st unix.Statfs_t
+	if err := retry(func() error { return unix.Fstatfs(fd, &st) }); err != nil {
+		return false
+	}
+	switch st.Type {
+	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.F2FS_SUPER_MAGIC, unix.TMPFS_MAGIC,
+		unix.RAMFS_MAGIC, unix.OVERLAYFS_SUPER_MAGIC, unix.EROFS_SUPER_MAGIC_V1, unix.SQUASHFS_MAGIC:
+		return true
+	}
+	return false
+}
+
+// doRead is do for a read from a file; see readsFreely.
+func (f *FS) doRead(freely bool, fn func() error) error {
+	if freely {
+		return fn()
+	}
+	return f.do(fn)
+}
+
 // closeWritten calls close while no child is between fork and exec: a child that
 // held a program which was just written would make starting that program fail
 // with ETXTBSY.

@@ -58,7 +58,8 @@ type Reader struct {
 	stop func() bool
 
 	w      *waitable
-	info   *FileInfo // of w
+	info   *FileInfo // of the file that was opened first
+	freely bool      // see readsFreely
 	offset int64
 	left   int64 // with opts.Length
 	watch  *tailWatch
@@ -90,6 +91,7 @@ func (r *Reader) open() error {
 		closeFD(fd)
 		return err
 	}
+	r.freely = r.fs.creds != nil && readsFreely(fd, info)
 	r.w, r.info = newWaitable(fd, r.path, info), info
 	return nil
 }
@@ -132,7 +134,7 @@ func (r *Reader) Read(p []byte) (int, error) {
 }
 
 func (r *Reader) readOnce(p []byte) (n int, err error) {
-	err = r.fs.do(func() error {
+	err = r.fs.doRead(r.freely, func() error {
 		// The deadline is end's: it is set once, and never taken back.
 		if err := r.w.awaitWriter(); err != nil {
 			return err
