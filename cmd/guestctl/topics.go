@@ -1,0 +1,76 @@
+package main
+
+import "github.com/spf13/cobra"
+
+// topics are the help texts that are no command's.
+func topics() []*cobra.Command {
+	return []*cobra.Command{
+		{Use: "exit-codes", Short: "How guestctl ends", Long: exitCodesHelp},
+		{Use: "addresses", Short: "How an agent is named", Long: addressesHelp},
+		{Use: "paths", Short: "How paths of the guest are written", Long: pathsHelp},
+		{Use: "json", Short: "What --json prints", Long: jsonHelp},
+	}
+}
+
+const addressesHelp = `An agent's address is given with --agent, or in GUESTD_AGENT:
+
+  vsock:CID:PORT      AF_VSOCK of this host's kernel. CID is the guest's context
+                      id, PORT is 1024 unless guestd was told otherwise:
+                      vsock:3:1024
+  hybrid:PATH:PORT    the unix socket that a VMM multiplexes the guest's ports
+                      on (Firecracker's and Cloud Hypervisor's vsock device,
+                      vhost-device-vsock): hybrid:/run/vm1.sock:1024
+  unix:PATH           an ordinary unix socket, where 'guestd serve --listen
+                      unix:PATH' serves: unix:/tmp/agent.sock
+
+A guest that is still booting is waited for with --retry:
+
+  guestctl --agent vsock:3:1024 --retry 30s info
+`
+
+const pathsHelp = `cp takes paths of both sides. One of the guest begins with a colon:
+
+  :/srv/app    /srv/app in the guest
+  :~ann/x      in ann's home directory
+  :notes       in the home directory of the user who is asked for with -u, else
+               of the agent's own user (root in a microVM)
+  notes        on this machine; so is ./:notes, whose name has a colon
+  -            standard input or output
+
+For commands that know only the guest's side (ls, cat, rm, mkdir, mv, stat,
+watch) the colon may be left out.
+
+Names are bytes. Where stdout is a terminal, what is not printable in them is
+escaped as in "\x1b", because whoever rules the guest chose them; otherwise they
+are printed as they are.
+`
+
+const jsonHelp = `--json prints one JSON value, or, for what goes on (logs, watch, cp with several
+sources), one value on a line. Names are stable: fields are added, never renamed
+or given another meaning. Fields without a value are left out.
+
+Times are RFC 3339 with nanoseconds, durations seconds, sizes bytes, modes octal
+strings with the four digits of chmod. Names in Linux are bytes: where one is
+not UTF-8 the text shows U+FFFD in their place and a second field, "raw_" before
+its name, holds it in base64.
+
+  file      name path type mode size allocated links inode uid gid owner group
+            modify_time access_time change_time birth_time target
+            type: file directory symlink fifo socket char_device block_device
+  process   id handle pid state args script user dir terminal stdin start_time
+            exit stdout stderr subscribers labels
+            state: running exited; stdout, stderr: oldest end (offsets)
+  exit      code signal signal_number core_dumped timed_out out_of_memory
+            end_time duration user_time system_time max_rss output_held
+            code is absent if a signal ended it
+  logs      stream offset text raw_text | gap{stream offset bytes} | exit
+  watch     event path old_path directory
+            event: created modified closed attributes removed renamed overflow
+            gone
+  wait      process condition exit matched offset
+            condition: exit port output file http
+  cp        source destination files directories symlinks hard_links special
+            bytes skipped skips duration
+  run       id handle pid
+  env       an object of the variables
+`
