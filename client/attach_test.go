@@ -67,12 +67,11 @@ func TestHandleOfAnotherBoot(t *testing.T) {
 	c, _ := live(t)
 	ctx := within(t)
 	p := must[*client.Process](t)(c.Start(ctx, client.Spec{Args: []string{"true"}}))
-	boot := must[string](t)("", nil)
-	if info, err := c.Info(ctx); err != nil {
+	info, err := c.Info(ctx)
+	if err != nil {
 		t.Fatal(err)
-	} else {
-		boot = info.GetBootId()
 	}
+	boot := info.GetBootId()
 	other := strings.Replace(p.Handle(), boot, "00000000-0000-4000-8000-000000000000", 1)
 	if other == p.Handle() {
 		t.Fatalf("handle %s has no boot id", other)

@@ -12,7 +12,7 @@ import (
 func TestPipeCarriesEverything(t *testing.T) {
 	want := make([]byte, 5*pipeSize+123)
 	random := rand.NewChaCha8([32]byte{1})
-	random.Read(want)
+	_, _ = random.Read(want)
 	p := newPipe()
 	done := make(chan error, 1)
 	go func() {

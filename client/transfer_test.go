@@ -77,13 +77,14 @@ func forest(t *testing.T) string {
 	check(os.Chtimes(filepath.Join(dir, "run"), when, when))
 	check(os.Chmod(filepath.Join(dir, "sub", "deep"), 0o555))
 	check(os.Chtimes(filepath.Join(dir, "sub", "deep"), when, when))
-	t.Cleanup(func() { os.Chmod(filepath.Join(dir, "sub", "deep"), 0o755) })
+	unprotect(t, dir)
 	check(os.Chtimes(dir, when, when))
 	return dir
 }
 
+// unprotect lets a copy of forest be removed after the test.
 func unprotect(t *testing.T, dir string) {
-	t.Cleanup(func() { os.Chmod(filepath.Join(dir, "sub", "deep"), 0o755) })
+	t.Cleanup(func() { _ = os.Chmod(filepath.Join(dir, "sub", "deep"), 0o755) })
 }
 
 func TestTreesThereAndBack(t *testing.T) {
@@ -149,7 +150,7 @@ func random(t *testing.T, size int) string {
 	t.Helper()
 	data := make([]byte, size)
 	source := rand.NewChaCha8([32]byte{byte(size)})
-	source.Read(data)
+	_, _ = source.Read(data)
 	path := filepath.Join(t.TempDir(), "random")
 	if err := os.WriteFile(path, data, 0o640); err != nil {
 		t.Fatal(err)
@@ -215,9 +216,9 @@ func TestFilesThereAndBack(t *testing.T) {
 }
 
 // brokenOff runs a transfer that ends when the connection does.
-func brokenOff(t *testing.T, l *line, config func() error) {
+func brokenOff(t *testing.T, l *line, transfer func() error) {
 	t.Helper()
-	if err := config(); !errors.Is(err, client.ErrUnavailable) {
+	if err := transfer(); !errors.Is(err, client.ErrUnavailable) {
 		t.Fatalf("it did not break off: %v", err)
 	}
 	l.setDown(false)
@@ -251,17 +252,11 @@ func TestDownloadGoesOnLater(t *testing.T) {
 	if had < 1<<20 {
 		t.Errorf("only %d bytes are there", had)
 	}
-	var first int64 = -1
 	if err := c.Ready(ctx); err != nil {
 		t.Fatal(err)
 	}
 	received := l.received()
-	_, err := c.Download(ctx, guest, back, client.DownloadOptions{Resume: true, Progress: func(p client.Progress) {
-		if first < 0 {
-			first = p.Bytes
-		}
-	}})
-	if err != nil {
+	if _, err := c.Download(ctx, guest, back, client.DownloadOptions{Resume: true}); err != nil {
 		t.Fatal(err)
 	}
 	if n := l.received() - received; n > size-had+1<<20 {
