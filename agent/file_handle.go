@@ -63,6 +63,13 @@ func (h *fileHandles) reserve() error {
 	return nil
 }
 
+// count is the number of places in use.
+func (h *fileHandles) count() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.taken
+}
+
 // unreserve gives a place back.
 func (h *fileHandles) unreserve() {
 	h.mu.Lock()

@@ -303,11 +303,14 @@ func TestGetInfo(t *testing.T) {
 	if !strings.HasPrefix(p.Handle, a.server.config.Processes.BootID()+"/") {
 		t.Errorf("handle %q", p.Handle)
 	}
+	if _, err := guestdv1.NewFileServiceClient(a.conn).OpenFile(ctx, &guestdv1.OpenFileRequest{Path: "/etc/passwd", Read: true}); err != nil {
+		t.Fatal(err)
+	}
 	m, err := a.system.GetMetrics(ctx, &guestdv1.GetMetricsRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.ProcessesRunning != 1 || m.ProcessesStartedTotal != 1 || m.Connections != 1 || m.ConnectionsRefusedTotal != 3 ||
+	if m.ProcessesRunning != 1 || m.ProcessesStartedTotal != 1 || m.Connections != 1 || m.ConnectionsRefusedTotal != 3 || m.FileHandles != 1 ||
 		m.Goroutines == 0 || m.OpenFds == 0 || m.ResidentBytes == 0 || m.MemoryAvailableBytes == 0 {
 		t.Errorf("metrics %v", m)
 	}

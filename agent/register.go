@@ -13,11 +13,13 @@ import (
 // describes the others. quit is closed when everything must end.
 func (s *Server) register(quit <-chan struct{}) {
 	healthv1.RegisterHealthServer(s.grpc, s.health)
-	guestdv1.RegisterFileServiceServer(s.grpc,
-		newFileService(s.config.Files, s.config.Processes.BootID(), s.pool))
+	files := newFileService(s.config.Files, s.config.Processes.BootID(), s.pool)
+	guestdv1.RegisterFileServiceServer(s.grpc, files)
 	guestdv1.RegisterProcessServiceServer(s.grpc, &processService{
 		table: s.config.Processes, pool: s.pool, background: &s.calls, quit: quit,
 	})
-	guestdv1.RegisterSystemServiceServer(s.grpc, newSystemService(s))
-	reflection.RegisterV1(s.grpc)
+	guestdv1.RegisterSystemServiceServer(s.grpc, newSystemService(s, files.handles))
+	// Both versions: the tools of some languages know only v1alpha, and it
+	// costs 20 KB.
+	reflection.Register(s.grpc)
 }

@@ -28,18 +28,19 @@ const apiRevision = 1
 type systemService struct {
 	guestdv1.UnimplementedSystemServiceServer
 
-	server *Server
+	server  *Server
+	handles *fileHandles
 	// fixed is what never changes. GetInfo then takes no lock: an answer means
 	// alive, however busy the process table is.
 	fixed *guestdv1.GetInfoResponse
 }
 
 // newSystemService gathers what never changes.
-func newSystemService(s *Server) *systemService {
+func newSystemService(s *Server, handles *fileHandles) *systemService {
 	table := s.config.Processes
 	can := table.Capabilities()
 	osID, osVersion := osRelease("/etc/os-release", "/usr/lib/os-release")
-	return &systemService{server: s, fixed: &guestdv1.GetInfoResponse{
+	return &systemService{server: s, handles: handles, fixed: &guestdv1.GetInfoResponse{
 		Version:       s.config.Version,
 		ApiRevision:   apiRevision,
 		BootId:        table.BootID(),
@@ -95,6 +96,7 @@ func (s *systemService) GetMetrics(context.Context, *guestdv1.GetMetricsRequest)
 		ProcessesRetained:     uint32(stats.Retained + stats.Lingering),
 		ProcessesStartedTotal: stats.Started,
 		OutputBytes:           uint64(max(0, stats.RingBytes)),
+		FileHandles:           uint32(s.handles.count()),
 		Connections:           uint32(s.server.conns.count()),
 		Goroutines:            uint32(runtime.NumGoroutine()),
 		OpenFds:               openDescriptors(),

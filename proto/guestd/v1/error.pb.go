@@ -33,9 +33,13 @@ const (
 //	op        the operation, for example "open"
 //	errno     the Linux error number's symbol, for example "ENOSPC"
 //	stage     where the start of a process failed: one of lookup, user, cwd,
-//	          cgroup, rlimit, pty, exec
+//	          cgroup, rlimit, io, pty, exec
 //	written   bytes that reached the disk before the failure, decimal
 //	want, got the two values that differ, for a failed check
+//
+// The sentence and each of these texts are valid UTF-8, other bytes being
+// written as \xNN, and cut at 1024 bytes with a final "…": stock clients refuse
+// longer trailers.
 //
 // Values are only ever added: a virtual machine that is restored next year
 // still speaks the old ones. Treat an unknown reason by its status code.

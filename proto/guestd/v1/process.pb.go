@@ -412,8 +412,8 @@ func (SignalScope) EnumDescriptor() ([]byte, []int) {
 // useful default.
 type ProcessSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Id of the process, chosen by the caller: 1 to 128 characters of
-	// [A-Za-z0-9._-], not beginning with "." or "-". Default: made by the agent.
+	// Id of the process, chosen by the caller: 1 to 64 characters of
+	// [A-Za-z0-9._-], the first a letter or a digit. Default: made by the agent.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// Program and its arguments; args[0] is looked up in PATH of the process's
 	// own environment unless it holds a "/". Exactly one of args, raw_args and
@@ -1091,7 +1091,10 @@ type ExecRequest_Attach struct {
 
 type ExecRequest_Stdin struct {
 	// Bytes for stdin, at most 1 MiB a message. The stream's flow control is
-	// the process's: it blocks when the process does not read.
+	// the process's: it blocks when the process does not read. A signal or
+	// resize behind more than 1 MiB of unread input waits with it; the calls
+	// Signal and Resize do not. Input for a process that has closed its stdin
+	// is dropped.
 	Stdin []byte `protobuf:"bytes,3,opt,name=stdin,proto3,oneof"`
 }
 

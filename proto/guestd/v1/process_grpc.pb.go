@@ -71,7 +71,8 @@ type ProcessServiceClient interface {
 	Start(ctx context.Context, in *StartRequest, opts ...grpc.CallOption) (*StartResponse, error)
 	// Wait returns when the first of its conditions is true, or at its time-out
 	// with WAIT_TIMEOUT. The agent watches; no client needs to poll.
-	// Errors: WAIT_TIMEOUT, PROCESS_NOT_FOUND, STALE_HANDLE, INVALID_REQUEST.
+	// Errors: WAIT_TIMEOUT, PROCESS_NOT_FOUND, STALE_HANDLE, INVALID_REQUEST,
+	// PROCESS_ENDED when no condition can come true any more.
 	Wait(ctx context.Context, in *WaitRequest, opts ...grpc.CallOption) (*WaitResponse, error)
 	// Signal sends a signal to a process, its process group, or its whole tree.
 	// Errors: PROCESS_NOT_FOUND, STALE_HANDLE, PROCESS_ENDED, INVALID_REQUEST.
@@ -261,7 +262,8 @@ type ProcessServiceServer interface {
 	Start(context.Context, *StartRequest) (*StartResponse, error)
 	// Wait returns when the first of its conditions is true, or at its time-out
 	// with WAIT_TIMEOUT. The agent watches; no client needs to poll.
-	// Errors: WAIT_TIMEOUT, PROCESS_NOT_FOUND, STALE_HANDLE, INVALID_REQUEST.
+	// Errors: WAIT_TIMEOUT, PROCESS_NOT_FOUND, STALE_HANDLE, INVALID_REQUEST,
+	// PROCESS_ENDED when no condition can come true any more.
 	Wait(context.Context, *WaitRequest) (*WaitResponse, error)
 	// Signal sends a signal to a process, its process group, or its whole tree.
 	// Errors: PROCESS_NOT_FOUND, STALE_HANDLE, PROCESS_ENDED, INVALID_REQUEST.

@@ -31,7 +31,7 @@ const (
 //
 // Beside it the agent serves grpc.health.v1.Health (service "" and each
 // service's full name: SERVING from the moment its listener is bound,
-// NOT_SERVING while it shuts down) and gRPC server reflection (v1).
+// NOT_SERVING while it shuts down) and gRPC server reflection (v1, v1alpha).
 type SystemServiceClient interface {
 	// GetInfo describes the agent, its build, the machine and what both can do.
 	// It takes no lock that a busy agent could hold: an answer means alive.
@@ -76,7 +76,7 @@ func (c *systemServiceClient) GetMetrics(ctx context.Context, in *GetMetricsRequ
 //
 // Beside it the agent serves grpc.health.v1.Health (service "" and each
 // service's full name: SERVING from the moment its listener is bound,
-// NOT_SERVING while it shuts down) and gRPC server reflection (v1).
+// NOT_SERVING while it shuts down) and gRPC server reflection (v1, v1alpha).
 type SystemServiceServer interface {
 	// GetInfo describes the agent, its build, the machine and what both can do.
 	// It takes no lock that a busy agent could hold: an answer means alive.
