@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
@@ -303,4 +304,46 @@ func watchHeap(t testing.TB) func() uint64 {
 		close(done)
 		return <-result
 	}
+}
+
+// BenchmarkFileMillion lists a directory of a million files, beside find(1),
+// and reports the memory that it takes, the client's part included.
+func BenchmarkFileMillion(b *testing.B) {
+	find, err := exec.LookPath("find")
+	if err != nil {
+		b.Skip("SKIP: no find(1) to compare with")
+	}
+	const count = 1_000_000
+	c := bulkClient(b, serveFiles(b))
+	fill(b, c.dir, count)
+	walk := func(req *guestdv1.WalkRequest) func() error {
+		return func() error {
+			stream, err := c.Walk(context.Background(), req)
+			if err != nil {
+				return err
+			}
+			n := 0
+			for resp := new(guestdv1.WalkResponse); err == nil; n += len(resp.GetEntries()) {
+				resp, err = stream.Recv()
+			}
+			if n != count {
+				return fmt.Errorf("%d entries: %w", n, err)
+			}
+			return nil
+		}
+	}
+	names := walk(&guestdv1.WalkRequest{Path: c.dir, NamesOnly: true})
+	full := walk(&guestdv1.WalkRequest{Path: c.dir})
+	debug.FreeOSMemory()
+	peak := watchHeap(b)
+	must(b, names())
+	must(b, full())
+	memory := peak()
+	compare(b, []contender{
+		{"raw", func() error { return exec.Command(find, c.dir).Run() }},
+		{"names", names},
+		{"find-ls", func() error { return exec.Command(find, c.dir, "-printf", "%p %s %T@\n").Run() }},
+		{"full", full},
+	})
+	b.ReportMetric(float64(memory)/(1<<20), "MiB")
 }

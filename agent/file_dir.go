@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -113,25 +114,34 @@ func (t *pageToken) resume(token []byte) error {
 	return nil
 }
 
-// entryBatch gathers the FileInfos of one message.
+// entryBatch gathers the FileInfos of one message. It makes them once and uses
+// them again for the next: a million entries would be a million objects else.
 type entryBatch struct {
 	infos   infos
-	entries []*guestdv1.FileInfo
-	size    int // about their bytes on the wire
+	entries []*guestdv1.FileInfo // what is beyond its length is there to be used again
+	size    int                  // about their bytes on the wire
 }
 
 // add appends an entry; path is what FileInfo.path is to be.
 func (b *entryBatch) add(entry *fsops.DirEntry, path string) {
-	b.entries = append(b.entries, b.infos.entry(entry, path))
+	n := len(b.entries)
+	if n == cap(b.entries) {
+		b.entries = slices.Grow(b.entries, 1)
+	}
+	b.entries = b.entries[:n+1]
+	if b.entries[n] == nil {
+		b.entries[n] = new(guestdv1.FileInfo)
+	}
+	b.infos.fillEntry(b.entries[n], entry, path)
 	b.size += len(entry.Name) + len(path) + 16
 	if entry.Info != nil {
 		b.size += len(entry.Info.LinkTarget) + 112
 	}
 }
 
-// reset forgets the entries when they are sent.
+// reset forgets the entries when they are sent, which is to say encoded: gRPC
+// holds on to the message itself for stats handlers only, and there are none.
 func (b *entryBatch) reset() {
-	clear(b.entries)
 	b.entries, b.size = b.entries[:0], 0
 }
 

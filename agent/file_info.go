@@ -24,42 +24,58 @@ type infos struct {
 
 // wire translates info; path is what FileInfo.path is to be.
 func (c *infos) wire(info *fsops.FileInfo, path string) *guestdv1.FileInfo {
-	out := &guestdv1.FileInfo{
-		Type:           fileType(info.Mode),
-		Mode:           info.Perm(),
-		Size:           uint64(info.Size),
-		AllocatedBytes: uint64(info.Blocks) * 512,
-		Uid:            info.UID,
-		Gid:            info.GID,
-		Owner:          strings.ToValidUTF8(c.names.User(info.UID), "\uFFFD"),
-		Group:          strings.ToValidUTF8(c.names.Group(info.GID), "\uFFFD"),
-		ModifyTime:     timestamppb.New(info.Mtime),
-		AccessTime:     timestamppb.New(info.Atime),
-		ChangeTime:     timestamppb.New(info.Ctime),
-		Inode:          info.Ino,
-		Device:         info.Dev,
-		Links:          info.Nlink,
-		SpecialDevice:  info.Rdev,
-	}
-	if !info.Btime.IsZero() {
-		out.BirthTime = timestamppb.New(info.Btime)
-	}
-	out.Name, out.RawName = wirePath(info.Name)
-	out.Path, out.RawPath = wirePath(path)
-	out.SymlinkTarget, out.RawSymlinkTarget = wirePath(info.LinkTarget)
+	out := new(guestdv1.FileInfo)
+	c.fill(out, info, path)
 	return out
 }
 
-// entry translates an entry of a directory. Where the file could not be
-// described, or was not to be, it has but its name and type.
-func (c *infos) entry(entry *fsops.DirEntry, path string) *guestdv1.FileInfo {
-	if entry.Info != nil {
-		return c.wire(entry.Info, path)
+// fill is wire into a FileInfo that was used before.
+func (c *infos) fill(out *guestdv1.FileInfo, info *fsops.FileInfo, path string) {
+	out.Name, out.RawName = wirePath(info.Name)
+	out.Path, out.RawPath = wirePath(path)
+	out.Type = fileType(info.Mode)
+	out.Mode = info.Perm()
+	out.Size = uint64(info.Size)
+	out.AllocatedBytes = uint64(info.Blocks) * 512
+	out.Uid, out.Gid = info.UID, info.GID
+	out.Owner = strings.ToValidUTF8(c.names.User(info.UID), "\uFFFD")
+	out.Group = strings.ToValidUTF8(c.names.Group(info.GID), "\uFFFD")
+	out.ModifyTime = timeInto(out.ModifyTime, info.Mtime)
+	out.AccessTime = timeInto(out.AccessTime, info.Atime)
+	out.ChangeTime = timeInto(out.ChangeTime, info.Ctime)
+	out.BirthTime = timeInto(out.BirthTime, info.Btime)
+	out.Inode = info.Ino
+	out.Device = info.Dev
+	out.Links = info.Nlink
+	out.SpecialDevice = info.Rdev
+	out.SymlinkTarget, out.RawSymlinkTarget = wirePath(info.LinkTarget)
+}
+
+// timeInto writes t into out, or into a new Timestamp if that is nil. The zero
+// time is nil.
+func timeInto(out *timestamppb.Timestamp, t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
 	}
-	out := &guestdv1.FileInfo{Type: fileType(entry.Type)}
+	if out == nil {
+		out = new(timestamppb.Timestamp)
+	}
+	out.Seconds, out.Nanos = t.Unix(), int32(t.Nanosecond())
+	return out
+}
+
+// fillEntry translates an entry of a directory into a FileInfo that was used
+// before. Where the file could not be described, or was not to be, it has but
+// its name and type.
+func (c *infos) fillEntry(out *guestdv1.FileInfo, entry *fsops.DirEntry, path string) {
+	if entry.Info != nil {
+		c.fill(out, entry.Info, path)
+		return
+	}
+	out.Reset()
+	out.Type = fileType(entry.Type)
 	out.Name, out.RawName = wirePath(entry.Name)
 	out.Path, out.RawPath = wirePath(path)
-	return out
 }
 
 // fileType is the type in st_mode.
