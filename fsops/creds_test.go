@@ -429,14 +429,21 @@ func TestWriteClearsSetuid(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = h.Close() }()
-	if err := unix.Chmod(path, 0o4777); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := h.Write(bg(), []byte("y")); err != nil {
-		t.Fatal(err)
-	}
-	if st := statOf(t, path); st.Mode&unix.S_ISUID != 0 {
-		t.Errorf("mode %o", st.Mode)
+	w := begin(t, f, "program", WriteOptions{Mode: WriteInPlace})
+	defer func() { _ = w.Abort() }()
+	for what, write := range map[string]func() error{
+		"handle": func() error { _, err := h.Write(bg(), []byte("y")); return err },
+		"writer": func() error { _, err := w.Write([]byte("y")); return err },
+	} {
+		if err := unix.Chmod(path, 0o4777); err != nil {
+			t.Fatal(err)
+		}
+		if err := write(); err != nil {
+			t.Fatal(err)
+		}
+		if st := statOf(t, path); st.Mode&unix.S_ISUID != 0 {
+			t.Errorf("%s: mode %o", what, st.Mode)
+		}
 	}
 }
 

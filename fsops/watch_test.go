@@ -242,6 +242,25 @@ func TestWatchNewTreeIsComplete(t *testing.T) {
 	}
 }
 
+// A file that is made between the two steps that a new directory takes, to be
+// watched and to be listed, is in the listing and has an event as well.
+func TestWatchReportsListedOnce(t *testing.T) {
+	f, dir := ownFS(t)
+	w := watch(t, f, ".", WatchOptions{Recursive: true})
+	must(t, os.Mkdir(filepath.Join(dir, "d"), 0o755))
+	child, err := w.addDir(w.tree.root, "d")
+	if err != nil || child == nil {
+		t.Fatal(child, err)
+	}
+	mustWrite(t, filepath.Join(dir, "d/x"), "")
+	w.listed = map[listedName]struct{}{}
+	if err := w.addBelow(nil, child, true); err != nil {
+		t.Fatal(err)
+	}
+	mustWrite(t, filepath.Join(dir, "end"), "")
+	wantEvents(t, w, "create d/x", "create d/", "create end")
+}
+
 // A name that appears, disappears and appears again is not mistaken for what
 // the listing of its new directory has reported.
 func TestWatchListedNameAgain(t *testing.T) {
