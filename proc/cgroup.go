@@ -142,6 +142,12 @@ func (c *cgroup) watch() (*os.File, error) {
 	return os.Open(filepath.Join(c.dir, "cgroup.events"))
 }
 
+// populated reports whether anything is alive in the cgroup or below.
+func (c *cgroup) populated() bool {
+	b, err := os.ReadFile(filepath.Join(c.dir, "cgroup.events"))
+	return err == nil && flatKey(string(b), "populated") != 0
+}
+
 // awaitEmpty waits on the file of watch until nothing is alive in the cgroup.
 // kernfs wakes the poller on a change; nothing is polled. The file's read
 // deadline ends the wait.

@@ -31,7 +31,6 @@ func (t *Table) launch(ctx context.Context, s *Spec, attach func(*output) error)
 	if p.io, err = openStdio(pl); err == nil {
 		err = p.begin(ctx, pl, attach)
 		p.io.closeChild()
-		p.forked = t.forks.now()
 	}
 	if err != nil {
 		p.undo()
@@ -91,12 +90,14 @@ func (p *Process) begin(ctx context.Context, pl *plan, attach func(*output) erro
 			return err
 		}
 	}
-	end, err := t.forks.begin(ctx)
-	if err != nil {
-		return err
+	select {
+	case t.forks <- struct{}{}:
+		defer func() { <-t.forks }()
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	defer end()
 	f := &fork{plan: pl, io: p.io, cg: p.cg, shim: t.cfg.Shim, noSetgroups: t.inherit.noSetgroups}
+	var err error
 	if pl.needShim() || t.inherit.needShim() {
 		p.pid, p.pidfd, err = f.throughShim(ctx)
 	} else {

@@ -93,7 +93,7 @@ func TestKillForkingTree(t *testing.T) {
 				needCgroup(t, tab)
 			}
 			p := mustStart(t, tab, Spec{Script: `
-				f() { [ $1 -gt 0 ] && { i=0; while [ $i -lt 200 ]; do f $(($1-1)) & sleep 0.01; i=$((i+1)); done; }; sleep 1000; }
+				f() { [ $1 -gt 0 ] && { i=0; while [ $i -lt 12 ]; do f $(($1-1)) & sleep 0.01; i=$((i+1)); done; }; sleep 1000; }
 				f 3`, Shell: "/bin/sh"})
 			eventually(t, "it forks", func() bool { return len(sessionMembers(p.PID())) > 50 })
 			if err := p.Signal(syscall.SIGKILL, ScopeTree); err != nil {

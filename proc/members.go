@@ -78,6 +78,10 @@ func sessionMembers(session int) []int {
 }
 
 func inSession(pid, session int) bool {
+	// The system call spares most processes the reading of a file.
+	if sid, err := unix.Getsid(pid); err != nil || sid != session {
+		return false
+	}
 	st, ok := readStat(pid)
 	return ok && st.session == session && st.alive()
 }
@@ -95,26 +99,43 @@ func signalSession(session int, sig unix.Signal) error {
 	return err
 }
 
-// killSession ends a session. A fork bomb outruns one pass of SIGKILL, so
-// every process is stopped first, until a pass finds no new one: what is
-// stopped does not fork.
+// killSession ends a session. A fork bomb outruns SIGKILL to one process after
+// the other; but a signal to a group reaches all of it at once, also what is
+// being forked at that moment. So each group goes as a whole, until a pass
+// finds nothing new. ESRCH if there was nothing.
 func killSession(session int) error {
-	stopped := map[int]bool{}
+	killed := map[int]bool{}
 	for range killPasses {
-		fresh := 0
+		fresh := false
 		for _, pid := range sessionMembers(session) {
-			if !stopped[pid] {
-				stopped[pid] = true
-				fresh++
-				_ = signalMember(pid, unix.SIGSTOP, func(pid int) bool { return inSession(pid, session) })
+			if killed[pid] {
+				continue
 			}
+			killed[pid], fresh = true, true
+			killGroupOf(pid, session)
 		}
-		if fresh == 0 {
+		if !fresh {
 			break
 		}
 	}
-	return signalSession(session, unix.SIGKILL)
+	if len(killed) == 0 {
+		return unix.ESRCH
+	}
+	return nil
 }
 
-// killPasses bounds the chase after a fork bomb.
+// killPasses bounds the chase after processes that keep changing their group.
 const killPasses = 1000
+
+// killGroupOf kills the group of a member of the session. The member is
+// stopped first: it then stays, and with it the number of its group.
+func killGroupOf(pid, session int) {
+	belongs := func(pid int) bool { return inSession(pid, session) }
+	if signalMember(pid, unix.SIGSTOP, belongs) != nil {
+		return
+	}
+	if st, ok := readStat(pid); ok && st.session == session && st.pgrp > 1 {
+		_ = unix.Kill(-st.pgrp, unix.SIGKILL)
+	}
+	_ = signalMember(pid, unix.SIGKILL, belongs)
+}

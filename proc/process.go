@@ -30,8 +30,6 @@ type Process struct {
 	pidfd *os.File
 	cg    *cgroup // nil: the tree is the session
 
-	forked uint64 // the last fork that may have copies of io's child ends
-
 	inLock   chan struct{} // capacity 1: held while writing to stdin
 	inMu     sync.Mutex
 	inClosed bool

@@ -207,25 +207,35 @@ func TestTimeout(t *testing.T) {
 	if !e.TimedOut || e.Signal != syscall.SIGTERM {
 		t.Errorf("exit %+v", e)
 	}
-	e = mustWait(t, mustStart(t, tab, Spec{Script: "trap 'exit 9' TERM; sleep 1000 & wait", Shell: "/bin/sh", Timeout: 50 * time.Millisecond}))
+	_, e = timeOut(t, tab, Spec{Script: "trap 'exit 9' TERM; echo ready; sleep 1000 & wait"})
 	if !e.TimedOut || e.Code != 9 {
 		t.Errorf("exit %+v", e)
 	}
 	// One that ignores TERM, and so do its children.
-	p := mustStart(t, tab, Spec{Script: "trap '' TERM; sleep 1000 & while :; do sleep 1000; done", Shell: "/bin/sh",
-		Timeout: 20 * time.Millisecond, KillGrace: 20 * time.Millisecond})
-	if e = mustWait(t, p); !e.TimedOut || e.Signal != syscall.SIGKILL {
+	p, e := timeOut(t, tab, Spec{Script: "trap '' TERM; echo ready; sleep 1000 & while :; do sleep 1000; done"})
+	if !e.TimedOut || e.Signal != syscall.SIGKILL {
 		t.Errorf("exit %+v", e)
 	}
 	<-p.Finished()
 	// The leader obeys, a child does not: the rest of the tree goes as well.
-	p = mustStart(t, tab, Spec{Script: "(trap '' TERM; echo; while :; do sleep 1000; done) & wait", Shell: "/bin/sh",
-		Timeout: 200 * time.Millisecond, KillGrace: 20 * time.Millisecond})
-	if e = mustWait(t, p); !e.TimedOut || e.Signal != syscall.SIGTERM {
+	p, e = timeOut(t, tab, Spec{Script: "(trap '' TERM; echo ready; while :; do sleep 1000; done) & wait"})
+	if !e.TimedOut || e.Signal != syscall.SIGTERM {
 		t.Errorf("exit %+v", e)
 	}
-	if tab.Capabilities().Cgroup != "" {
-		<-p.Finished()
+	<-p.Finished()
+}
+
+// timeOut runs a script that prints "ready" into a timeout, which is made
+// longer until the script was ready before it.
+func timeOut(t *testing.T, tab *Table, s Spec) (*Process, Exit) {
+	t.Helper()
+	s.Shell, s.KillGrace = "/bin/sh", 20*time.Millisecond
+	for s.Timeout = 50 * time.Millisecond; ; s.Timeout *= 3 {
+		p := mustStart(t, tab, s)
+		e := mustWait(t, p)
+		if p.Info().Stdout.End > 0 || s.Timeout > time.Minute {
+			return p, e
+		}
 	}
 }
 
@@ -537,7 +547,7 @@ func TestSweep(t *testing.T) {
 func TestShim(t *testing.T) {
 	tab := newTable(t, testConfig())
 	umask := uint32(0o027)
-	script := `umask; ulimit -n; ulimit -Hn; ulimit -c; nice; cat /proc/self/oom_score_adj; grep -E '^Sig(Blk|Ign)' /proc/self/status; ls /proc/$$/fd`
+	script := `umask; ulimit -n; ulimit -Hn; ulimit -c; cut -d" " -f19 /proc/self/stat; cat /proc/self/oom_score_adj; grep -E '^Sig(Blk|Ign)' /proc/self/status; ls /proc/$$/fd; :`
 	nofile, _ := ParseRlimit("RLIMIT_NOFILE")
 	core, _ := ParseRlimit("core")
 	out, errs, e := run(t, tab, Spec{
@@ -579,7 +589,7 @@ func TestShimUser(t *testing.T) {
 // What the agent has for itself is not inherited, through the plain path.
 func TestNeutralStart(t *testing.T) {
 	tab := newTable(t, testConfig())
-	out, _, _ := run(t, tab, Spec{Script: `umask; nice; cat /proc/self/oom_score_adj; grep -E '^Sig(Blk|Ign)' /proc/self/status; cat /proc/self/timerslack_ns 2>/dev/null || echo 50000`, Shell: "/bin/sh"})
+	out, _, _ := run(t, tab, Spec{Script: `umask; cut -d" " -f19 /proc/self/stat; cat /proc/self/oom_score_adj; grep -E '^Sig(Blk|Ign)' /proc/self/status; cat /proc/self/timerslack_ns 2>/dev/null || echo 50000`, Shell: "/bin/sh"})
 	if want := "0022\n0\n0\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n50000\n"; out != want {
 		t.Errorf("got %q, want %q", out, want)
 	}

@@ -33,7 +33,7 @@ func TestRun(t *testing.T) {
 		{"no stdin", Spec{Args: []string{"cat"}}, "", "", 0, 0},
 		{"dir", Spec{Args: []string{"pwd"}, Dir: "/usr"}, "/usr\n", "", 0, 0},
 		{"login shell", Spec{Script: "echo $0", Shell: "/bin/sh", Login: true}, "-sh\n", "", 0, 0},
-		{"descriptors", Spec{Args: []string{"sh", "-c", "ls /proc/$$/fd"}}, "0\n1\n2\n", "", 0, 0},
+		{"descriptors", Spec{Args: []string{"sh", "-c", "ls /proc/$$/fd; :"}}, "0\n1\n2\n", "", 0, 0},
 		{"bytes", Spec{Args: []string{"printf", "%s", "\xff\xfe\x01"}}, "\xff\xfe\x01", "", 0, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -285,7 +285,7 @@ func TestPathLookup(t *testing.T) {
 func TestTextFileBusy(t *testing.T) {
 	tab := newTable(t, testConfig())
 	path := filepath.Join(t.TempDir(), "prog")
-	content, err := os.ReadFile("/bin/true")
+	content, err := os.ReadFile("/proc/self/exe")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -296,14 +296,15 @@ func TestTextFileBusy(t *testing.T) {
 	if _, err := f.Write(content); err != nil {
 		t.Fatal(err)
 	}
-	_, _, err = tab.Start(testContext(t), Spec{Args: []string{path}})
+	args := []string{path, "helper", "flood", "0"}
+	_, _, err = tab.Start(testContext(t), Spec{Args: args})
 	wantStartError(t, err, StageExec, syscall.ETXTBSY, 126)
 	tries := 0
 	err = retryBusy(func() error {
 		if tries++; tries == 3 {
 			_ = f.Close()
 		}
-		pid, err := syscall.ForkExec(path, []string{path}, nil)
+		pid, err := syscall.ForkExec(path, args, nil)
 		if err == nil {
 			_, err = syscall.Wait4(pid, nil, 0, nil)
 		}
@@ -312,7 +313,7 @@ func TestTextFileBusy(t *testing.T) {
 	if err != nil || tries != 3 {
 		t.Errorf("%v after %d tries", err, tries)
 	}
-	if _, _, e := run(t, tab, Spec{Args: []string{path}}); !e.Success() {
+	if _, _, e := run(t, tab, Spec{Args: args}); !e.Success() {
 		t.Errorf("exit %+v", e)
 	}
 }

@@ -25,12 +25,13 @@ func (p *Process) supervise() {
 		exit.OOM = p.cg.oom()
 	}
 	exit.OutputHeld = !p.drain()
-	p.publish(exit)
+	// Whoever is woken by a channel finds the table's counts up to date.
 	t.exited()
+	p.publish(exit)
 	p.linger(timedOut, killAt)
 	p.release()
-	close(p.finished)
 	t.retire(p)
+	close(p.finished)
 }
 
 // awaitExit waits until the process is a zombie, and ends it when its time is
@@ -97,9 +98,9 @@ func (p *Process) reap() Exit {
 	return e
 }
 
-// drain waits for the end of the output. Where something else holds the pipe
-// it waits until no more comes for Config.Drain, and never longer than ten
-// times that; false says so.
+// drain waits for the end of the output. Where something of the tree holds the
+// pipe it waits until no more comes for Config.Drain, and never longer than
+// ten times that; false says so.
 func (p *Process) drain() bool {
 	select {
 	case <-p.out.drained:
@@ -118,13 +119,22 @@ func (p *Process) drain() bool {
 		}
 		now := p.out.written()
 		// Silence alone says little on a busy machine: the pumps may not
-		// have had their turn, or a fork its exec.
-		if now == before && p.table.forks.done(p.forked) && !p.io.hungUp() {
+		// have had their turn; or a child that the agent just forked for
+		// something else has copies of its descriptors until it executes.
+		if now == before && !p.io.hungUp() && p.treeAlive() {
 			return false
 		}
 		before = now
 	}
 	return false
+}
+
+// treeAlive reports whether anything of the tree is alive.
+func (p *Process) treeAlive() bool {
+	if p.cg != nil {
+		return p.cg.populated()
+	}
+	return !p.sessionReused() && len(sessionMembers(p.pid)) > 0
 }
 
 func (p *Process) publish(e Exit) {

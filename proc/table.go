@@ -13,10 +13,12 @@ import (
 	"reflect"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"github.com/guestd/guestd/internal/passwd"
 	"golang.org/x/sys/unix"
@@ -33,8 +35,11 @@ type Table struct {
 	env     *environ
 	inherit inheritance
 
-	forks *forks
-	wg    sync.WaitGroup // the supervisors
+	// forks bounds the threads that are between fork and exec: each blocks
+	// until its child has executed.
+	forks chan struct{}
+
+	wg sync.WaitGroup // the supervisors
 
 	mu      sync.Mutex
 	tree    *hierarchy // nil without cgroup2
@@ -57,9 +62,10 @@ type slot struct {
 }
 
 // NewTable makes a table. It starts no process and no goroutine, but it makes
-// the table's cgroup and marks every descriptor above 2 close-on-exec, so that
-// what the agent itself inherited is not passed on. The kernel must have
-// pidfds (Linux 5.4).
+// the table's cgroup, raises RLIMIT_NOFILE of the agent (not of what it starts)
+// to what MaxProcesses may need, and marks every descriptor above 2
+// close-on-exec, so that what the agent itself inherited is not passed on. The
+// kernel must have pidfds (Linux 5.4).
 func NewTable(cfg Config) (*Table, error) {
 	cfg.setDefaults()
 	if cfg.BootID == "" {
@@ -78,10 +84,11 @@ func NewTable(cfg Config) (*Table, error) {
 	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil && !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EINVAL) {
 		return nil, fmt.Errorf("close descriptors on exec: %w", err)
 	}
+	raiseFileLimit(cfg.MaxProcesses)
 	t := &Table{
 		cfg: cfg, log: cfg.Logger, boot: cfg.BootID, env: env,
 		budget: newBudget(cfg.RingTotal),
-		forks:  newForks(max(4, runtime.NumCPU())),
+		forks:  make(chan struct{}, max(4, runtime.NumCPU())),
 		slots:  map[string]*slot{},
 	}
 	t.inherit = readInheritance(t.log, len(cfg.Shim) > 0)
@@ -111,6 +118,28 @@ func checkPidfd() error {
 		return fmt.Errorf("pidfd_open: %w", err)
 	}
 	return unix.Close(fd)
+}
+
+// filesPerProcess is how many descriptors a living process takes: its pidfd,
+// three pipes, and one to watch its cgroup.
+const filesPerProcess = 5
+
+// raiseFileLimit raises the agent's RLIMIT_NOFILE, as far as it may. It is a
+// raw system call because syscall.Setrlimit would make the new limit that of
+// every child: this way a child gets the limit that the agent was born with.
+func raiseFileLimit(processes int) {
+	want := uint64(processes)*filesPerProcess + 1024
+	for _, f := range readFields("/proc/sys/fs/nr_open") {
+		if most, err := strconv.ParseUint(f, 10, 64); err == nil {
+			want = min(want, most)
+		}
+	}
+	var now unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &now) != nil || now.Cur >= want {
+		return
+	}
+	lim := unix.Rlimit{Cur: want, Max: max(want, now.Max)}
+	_, _, _ = unix.RawSyscall6(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, uintptr(unsafe.Pointer(&lim)), 0, 0, 0)
 }
 
 // openHierarchy returns nil where there is no cgroup2 to be written to.

@@ -26,7 +26,7 @@ func TestTTY(t *testing.T) {
 	needTTY(t)
 	tab := newTable(t, testConfig())
 	out, errs, e := run(t, tab, Spec{
-		Script: "tty >/dev/null && echo is a tty; stty size; echo $TERM; echo err >&2; ps -o tpgid= -p $$ | grep -q \"^ *$$\\$\" && echo foreground",
+		Script: "tty >/dev/null && echo is a tty; stty size; echo $TERM; echo err >&2; read -r a b c d e f g tpgid rest < /proc/$$/stat; [ $tpgid = $$ ] && echo foreground",
 		Shell:  "/bin/sh", TTY: &TTY{Size: Size{Rows: 33, Cols: 111}, Term: "vt220"},
 	})
 	want := "is a tty\r\n33 111\r\nvt220\r\nerr\r\nforeground\r\n"
