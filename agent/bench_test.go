@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"errors"
 	"io"
 	"os/exec"
 	"slices"
@@ -20,7 +21,7 @@ import (
 func BenchmarkExecTrue(b *testing.B) {
 	a := serve(b, Config{})
 	conn := a.dial(b, grpc.WithDefaultCallOptions(grpc.ForceCodecV2(wire.NewCodec())))
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	client := guestdv1.NewProcessServiceClient(conn)
 	path, err := exec.LookPath("true")
 	if err != nil {
@@ -59,7 +60,7 @@ func execTrue(b *testing.B, client guestdv1.ProcessServiceClient, path string) {
 	exited := false
 	for {
 		resp, err := stream.Recv()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -48,7 +48,7 @@ type execution struct {
 func (s *processService) Exec(stream guestdv1.ProcessService_ExecServer) error {
 	ctx := stream.Context()
 	first, err := stream.Recv()
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return invalidRequest("request: the stream ended before start or attach")
 	}
 	if err != nil {
@@ -217,7 +217,7 @@ func (x *execution) receive(ctx context.Context) (err error) {
 	defer in.Free()
 	for {
 		err := x.stream.RecvMsg(&in)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

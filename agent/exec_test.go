@@ -78,7 +78,7 @@ func TestExecStdin(t *testing.T) {
 	})
 	t.Run("wire", func(t *testing.T) {
 		conn := a.dial(t, grpc.WithDefaultCallOptions(grpc.ForceCodecV2(wire.NewCodec())))
-		defer conn.Close()
+		defer func() { _ = conn.Close() }()
 		stream, err := guestdv1.NewProcessServiceClient(conn).Exec(testContext(t))
 		if err != nil {
 			t.Fatal(err)
@@ -98,7 +98,7 @@ func TestExecStdin(t *testing.T) {
 		var pieces [][]byte
 		for {
 			err := stream.RecvMsg(&in)
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err != nil {
@@ -519,7 +519,9 @@ func TestExecConnectionCut(t *testing.T) {
 	if _, err := stream.Recv(); err != nil {
 		t.Fatal(err)
 	}
-	conn.Close()
+	if err := conn.Close(); err != nil {
+		t.Fatal(err)
+	}
 	a.stopped(t)
 }
 

@@ -49,7 +49,7 @@ func serve(t testing.TB, config Config, prepare ...func(*Server)) *testAgent {
 	a.ProcessServiceClient = guestdv1.NewProcessServiceClient(a.conn)
 	a.system = guestdv1.NewSystemServiceClient(a.conn)
 	t.Cleanup(func() {
-		a.conn.Close()
+		_ = a.conn.Close()
 		if err := server.Close(); err != nil {
 			t.Errorf("close: %v", err)
 		}
@@ -115,7 +115,7 @@ func (a *testAgent) exec(t testing.TB, first *guestdv1.ExecRequest) *execStream 
 	t.Helper()
 	ctx, cancel := context.WithCancel(testContext(t))
 	t.Cleanup(cancel)
-	stream, err := a.ProcessServiceClient.Exec(ctx)
+	stream, err := a.Exec(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func (x *execStream) send(t testing.TB, requests ...*guestdv1.ExecRequest) {
 	t.Helper()
 	for _, r := range requests {
 		// The error of a broken stream is io.EOF; Recv tells the cause.
-		if err := x.Send(r); err != nil && err != io.EOF {
+		if err := x.Send(r); err != nil && !errors.Is(err, io.EOF) {
 			t.Fatal(err)
 		}
 	}
@@ -183,7 +183,7 @@ func (x *execStream) untilOutput(t testing.TB, text string) {
 // finish takes everything in and returns the error of the stream.
 func (x *execStream) finish() error {
 	for {
-		if err := x.next(); err == io.EOF {
+		if err := x.next(); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
 			return err

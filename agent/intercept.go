@@ -4,6 +4,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -23,7 +24,24 @@ import (
 type interceptor struct {
 	log     *slog.Logger
 	allowed allowList
-	running context.Context // done, with its cause, when calls must end
+	// bind derives the context of a call from the transport's: it is done
+	// when the client is gone, at the call's deadline, or, with
+	// errShuttingDown as cause, when the server stops. release frees what it
+	// takes.
+	bind func(context.Context) (ctx context.Context, release func())
+}
+
+// newInterceptor returns an interceptor whose calls end with running, which
+// must have a cause then.
+func newInterceptor(running context.Context, log *slog.Logger) *interceptor {
+	return &interceptor{log: log, bind: func(parent context.Context) (context.Context, func()) {
+		ctx, cancel := context.WithCancelCause(parent)
+		stop := context.AfterFunc(running, func() { cancel(context.Cause(running)) })
+		return ctx, func() {
+			stop()
+			cancel(nil)
+		}
+	}}
 }
 
 // unary is the grpc.UnaryServerInterceptor.
@@ -59,30 +77,19 @@ func (i *interceptor) stream(
 // boundStream is a stream whose context ends with the server, too.
 type boundStream struct {
 	grpc.ServerStream
-	ctx context.Context
+	ctx context.Context //nolint:containedctx // a stream has its context as a method
 }
 
 // Context returns the call's context.
 func (s *boundStream) Context() context.Context { return s.ctx }
 
-// bind derives the context of a call: it is done when the client is gone, at
-// the call's deadline, or, with errShuttingDown as cause, when the server
-// stops. release frees what it takes.
-func (i *interceptor) bind(parent context.Context) (ctx context.Context, release func()) {
-	ctx, cancel := context.WithCancelCause(parent)
-	stop := context.AfterFunc(i.running, func() { cancel(context.Cause(i.running)) })
-	return ctx, func() {
-		stop()
-		cancel(nil)
-	}
-}
-
 // finish logs a call's end and translates its error.
 func (i *interceptor) finish(ctx context.Context, method string, began time.Time, err error) error {
-	if err != nil && context.Cause(ctx) == errShuttingDown {
+	if err != nil && errors.Is(context.Cause(ctx), errShuttingDown) {
 		err = errShuttingDown
 	}
-	if p, ok := err.(*panicError); ok {
+	var p *panicError
+	if errors.As(err, &p) {
 		i.log.Error("panic in a handler", "method", method, "panic", p.value, "stack", string(p.stack))
 	}
 	err = statusError(err)

@@ -4,6 +4,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"google.golang.org/grpc/mem"
@@ -33,7 +34,7 @@ func (x *execution) deliver(ctx context.Context) error {
 		ev, err := x.sub.Next(ctx, *b)
 		if err != nil {
 			pool.Put(b)
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return nil
 			}
 			if ctx.Err() != nil {

@@ -95,7 +95,7 @@ func TestProcessMissing(t *testing.T) {
 			},
 			"WriteInput": func() error { _, err := a.WriteInput(ctx, &guestdv1.WriteInputRequest{Process: id}); return err },
 			"Resize": func() error {
-				_, err := a.ProcessServiceClient.Resize(ctx, &guestdv1.ResizeRequest{Process: id})
+				_, err := a.Resize(ctx, &guestdv1.ResizeRequest{Process: id})
 				return err
 			},
 			"Forget": func() error { _, err := a.Forget(ctx, &guestdv1.ForgetRequest{Process: id}); return err },
@@ -117,7 +117,7 @@ func TestSignal(t *testing.T) {
 		"number": {Number: 65}, "scope": {Number: 15, Scope: 9},
 	} {
 		req.Process = p.Id
-		_, err := a.ProcessServiceClient.Signal(ctx, req)
+		_, err := a.Signal(ctx, req)
 		t.Run(name, func(t *testing.T) {
 			wantFailure(t, err, codes.InvalidArgument, guestdv1.ErrorReason_ERROR_REASON_INVALID_REQUEST)
 		})
@@ -147,7 +147,7 @@ func TestWriteInputRefused(t *testing.T) {
 	wantFailure(t, err, codes.InvalidArgument, guestdv1.ErrorReason_ERROR_REASON_INVALID_REQUEST)
 	_, err = a.WriteInput(ctx, &guestdv1.WriteInputRequest{Process: ended.Id, Data: []byte("x")})
 	wantFailure(t, err, codes.FailedPrecondition, guestdv1.ErrorReason_ERROR_REASON_PROCESS_ENDED)
-	_, err = a.ProcessServiceClient.Resize(ctx, &guestdv1.ResizeRequest{Process: none.Id, Size: &guestdv1.TerminalSize{Rows: 1, Columns: 1}})
+	_, err = a.Resize(ctx, &guestdv1.ResizeRequest{Process: none.Id, Size: &guestdv1.TerminalSize{Rows: 1, Columns: 1}})
 	wantFailure(t, err, codes.InvalidArgument, guestdv1.ErrorReason_ERROR_REASON_INVALID_REQUEST)
 }
 

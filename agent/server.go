@@ -116,7 +116,7 @@ func New(config Config) (*Server, error) {
 	running, stop := context.WithCancelCause(context.Background())
 	s.stop = stop
 
-	edge := &interceptor{log: s.log, running: running}
+	edge := newInterceptor(running, s.log)
 	s.grpc = grpc.NewServer(
 		grpc.Creds(connectionCreds{}),
 		grpc.UnaryInterceptor(edge.unary),

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -108,9 +109,8 @@ func panicService() *grpc.ServiceDesc {
 
 func panicking() (err error) {
 	defer recoverTo(&err)
-	var m map[string]int
-	m["x"] = 1
-	return nil
+	var list []int
+	return fmt.Errorf("impossible: %d", list[len(list)])
 }
 
 func TestPanic(t *testing.T) {
@@ -129,8 +129,10 @@ func TestPanic(t *testing.T) {
 	if _, err := a.system.GetInfo(ctx, &guestdv1.GetInfoRequest{}); err != nil {
 		t.Errorf("the agent is gone: %v", err)
 	}
-	a.server.Close()
-	for _, want := range []string{"in the handler", "panicking", "nil map", "/test.Panic/Goroutine"} {
+	if err := a.server.Close(); err != nil {
+		t.Error(err)
+	}
+	for _, want := range []string{"in the handler", "panicking", "index out of range", "/test.Panic/Goroutine"} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("log lacks %q", want)
 		}
@@ -171,7 +173,9 @@ func TestConnectionHooks(t *testing.T) {
 		t.Errorf("%s while it is open", got)
 	default:
 	}
-	conn.Close()
+	if err := conn.Close(); err != nil {
+		t.Error(err)
+	}
 	select {
 	case <-hooks:
 	case <-time.After(patience):
@@ -253,7 +257,7 @@ func TestShutdownGrace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer table.Close()
+	defer func() { _ = table.Close() }()
 	a := serve(t, Config{Processes: table})
 	health, err := healthv1.NewHealthClient(a.conn).Watch(testContext(t), &healthv1.HealthCheckRequest{})
 	if err != nil {
@@ -296,7 +300,7 @@ func TestCloseKills(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer table.Close()
+	defer func() { _ = table.Close() }()
 	a := serve(t, Config{Processes: table})
 	first := startRequest(script(`trap "" HUP; echo ready; while :; do sleep 0.05; done`))
 	first.GetStart().OnDisconnect = guestdv1.OnDisconnect_ON_DISCONNECT_KILL

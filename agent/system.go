@@ -78,7 +78,7 @@ func (s *systemService) GetInfo(context.Context, *guestdv1.GetInfoRequest) (*gue
 	}
 	var info unix.Sysinfo_t
 	if unix.Sysinfo(&info) == nil {
-		resp.MemoryBytes = uint64(info.Totalram) * uint64(info.Unit)
+		resp.MemoryBytes = info.Totalram * uint64(info.Unit)
 	}
 	if find := s.server.config.VsockCID; find != nil {
 		if cid, ok := find(); ok {

@@ -179,7 +179,7 @@ func matched(ctx context.Context, c proc.OutputCondition, end uint64) ([]byte, u
 	if err != nil {
 		return nil, end
 	}
-	defer sub.Close()
+	defer func() { _ = sub.Close() }()
 	kept := make([]byte, 0, int(end)-int(begin))
 	for len(kept) < cap(kept) {
 		ev, err := sub.Next(ctx, kept[len(kept):cap(kept)])

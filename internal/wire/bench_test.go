@@ -2,6 +2,7 @@ package wire_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -53,7 +54,7 @@ func (s *bulkService) up(_ any, stream grpc.ServerStream) error {
 	} else {
 		n, err = receiveStock(stream, f)
 	}
-	if err != io.EOF {
+	if !errors.Is(err, io.EOF) {
 		return err
 	}
 	return stream.SendMsg(&guestdv1.WriteResponse{Bytes: uint64(n)})
@@ -81,7 +82,7 @@ func receiveFast(stream grpc.ServerStream, f *os.File) (n int, err error) {
 			return n, err
 		}
 		if writeErr != nil || wrote != in.Len() {
-			return n, fmt.Errorf("writev: %d of %d: %v", wrote, in.Len(), writeErr)
+			return n, fmt.Errorf("writev: %d of %d: %w", wrote, in.Len(), writeErr)
 		}
 		n += wrote
 		in.Free()
@@ -116,13 +117,13 @@ func (s *bulkService) down(_ any, stream grpc.ServerStream) error {
 }
 
 // send sends r in messages of chunk bytes.
-func send(stream grpc.Stream, r io.Reader, chunk int, fast bool, pool *wire.Pool) error {
+func send(stream interface{ SendMsg(m any) error }, r io.Reader, chunk int, fast bool, pool *wire.Pool) error {
 	for {
 		b := pool.Get(chunk)
 		n, err := r.Read(*b)
 		if n == 0 {
 			pool.Put(b)
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return nil
 			}
 			return err
@@ -182,7 +183,7 @@ func (s *bulkService) start(tb testing.TB, fast bool, opts []grpc.ServerOption, 
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {
-		conn.Close()
+		_ = conn.Close()
 		server.Stop()
 		<-done
 	})
@@ -230,7 +231,7 @@ func download(conn *grpc.ClientConn, chunk int, fast bool, w io.Writer) error {
 			err = stream.RecvMsg(message)
 			pieces = append(pieces[:0], message.GetData())
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
