@@ -17,31 +17,37 @@ const consoleLimit = 1 << 20
 // agent. From then on the vsock driver is up.
 const agentStarted = `guestd: msg="agent started"`
 
+// noTimer is what the kernel says when emulation was so slow (a host with many
+// times more to do than processors) that it could not measure its timer. A
+// microvm has no other one: the guest hangs from here on.
+const noTimer = "disabling apic timer"
+
 // console collects what a guest writes to its serial line.
 type console struct {
 	started chan struct{} // closed when agentStarted has been seen
+	stuck   chan struct{} // closed when noTimer has been seen
 
 	mu   sync.Mutex
 	text []byte
-	seen bool     // started is closed
+	seen map[string]bool
 	file *os.File // nil keeps the output in memory only
 }
 
 func newConsole() *console {
-	return &console{started: make(chan struct{})}
+	return &console{
+		started: make(chan struct{}),
+		stuck:   make(chan struct{}),
+		seen:    make(map[string]bool),
+	}
 }
 
 // Write never fails: a full disk here is no fault of the guest.
 func (c *console) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	// The marker may be split between two writes.
-	unseen := max(0, len(c.text)-len(agentStarted))
 	c.text = append(c.text, p...)
-	if !c.seen && bytes.Contains(c.text[unseen:], []byte(agentStarted)) {
-		c.seen = true
-		close(c.started)
-	}
+	c.look(agentStarted, len(p), c.started)
+	c.look(noTimer, len(p), c.stuck)
 	if len(c.text) > 2*consoleLimit {
 		c.text = append([]byte(nil), c.text[len(c.text)-consoleLimit:]...)
 	}
@@ -49,6 +55,16 @@ func (c *console) Write(p []byte) (int, error) {
 		_, _ = c.file.Write(p)
 	}
 	return len(p), nil
+}
+
+// look closes the channel when the marker appears in the last n bytes, or began
+// before them.
+func (c *console) look(marker string, n int, found chan struct{}) {
+	from := max(0, len(c.text)-n-len(marker))
+	if !c.seen[marker] && bytes.Contains(c.text[from:], []byte(marker)) {
+		c.seen[marker] = true
+		close(found)
+	}
 }
 
 func (c *console) String() string {

@@ -10,7 +10,7 @@ import (
 // kernelCmdline is what every guest boots with. reboot=t is a triple fault, the
 // one reset that a microvm has, and -no-reboot makes it QEMU's end. The log
 // level lets through what PID 1 logs, which Start waits for.
-const kernelCmdline = "console=ttyS0 reboot=t panic=-1 loglevel=6 random.trust_cpu=on edd=off"
+const kernelCmdline = "console=ttyS0 reboot=t panic=-1 loglevel=6 random.trust_cpu=on"
 
 // qemuArgs returns the arguments for a guest whose vsock device is reached
 // through the vhost-user socket, or is the kernel's where socket is "".

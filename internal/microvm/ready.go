@@ -29,6 +29,8 @@ const (
 func (vm *VM) waitReady(ctx context.Context) error {
 	select {
 	case <-vm.console.started:
+	case <-vm.console.stuck:
+		return errNoTimer
 	case <-vm.qemu.done:
 		return fmt.Errorf("%w: %v", ErrGuestEnded, vm.qemu.err)
 	case <-ctx.Done():

@@ -21,6 +21,12 @@ const stopGrace = 5 * time.Second
 // ready.
 var ErrGuestEnded = errors.New("the guest ended")
 
+// errNoTimer means that the guest hangs for want of a clock; see noTimer.
+var errNoTimer = errors.New("the guest could not measure its timer: this machine is too busy")
+
+// startTries is how often a guest is started that cannot measure its timer.
+const startTries = 5
+
 // VM is a running guest. Its methods may be called from several goroutines.
 type VM struct {
 	cfg     Config
@@ -45,16 +51,31 @@ func Start(ctx context.Context, cfg Config) (*VM, error) {
 	if err != nil {
 		return nil, err
 	}
+	for range startTries {
+		var vm *VM
+		if vm, err = start(ctx, cfg, a); err == nil {
+			return vm, nil
+		}
+		if !errors.Is(err, errNoTimer) {
+			break
+		}
+		cfg.Log.Warn("starting the guest once more", "error", err)
+	}
+	return nil, fmt.Errorf("start microVM: %w", err)
+}
+
+func start(ctx context.Context, cfg Config, a assets) (*VM, error) {
 	vm := &VM{cfg: cfg, accel: a.accel, dir: cfg.Dir, console: newConsole()}
 	if vm.dir == "" {
-		if vm.dir, err = os.MkdirTemp("", "guestd-vm-"); err != nil {
+		dir, err := os.MkdirTemp("", "guestd-vm-")
+		if err != nil {
 			return nil, err
 		}
-		vm.ownDir = true
+		vm.dir, vm.ownDir = dir, true
 	}
 	if err := vm.boot(ctx, a); err != nil {
 		vm.Kill()
-		return nil, fmt.Errorf("start microVM: %w", err)
+		return nil, err
 	}
 	return vm, nil
 }
