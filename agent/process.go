@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/guestd/guestd/internal/wire"
 	"github.com/guestd/guestd/proc"
@@ -74,7 +75,10 @@ func (s *processService) WriteInput(ctx context.Context, req *guestdv1.WriteInpu
 		}
 	}
 	if req.Eof {
-		if err := p.CloseStdin(); err != nil {
+		err := p.CloseStdin()
+		// A process that ended on what it was just given, which closed its
+		// stdin, has done what was wanted.
+		if err != nil && (len(req.Data) == 0 || !errors.Is(err, proc.ErrStdinClosed)) {
 			return nil, inputError(err)
 		}
 	}
@@ -124,15 +128,38 @@ func (s *processService) List(context.Context, *guestdv1.ListRequest) (*guestdv1
 	return resp, nil
 }
 
+// settling is how long the end of a tree may lag behind its process's exit.
+const settling = 2 * time.Second
+
 // Forget drops the record of a process that has ended.
-func (s *processService) Forget(_ context.Context, req *guestdv1.ForgetRequest) (*guestdv1.ForgetResponse, error) {
-	if _, err := s.process(req.Process); err != nil {
+func (s *processService) Forget(ctx context.Context, req *guestdv1.ForgetRequest) (*guestdv1.ForgetResponse, error) {
+	p, err := s.process(req.Process)
+	if err != nil {
 		return nil, err
 	}
+	s.settle(ctx, p)
 	if err := s.table.Remove(req.Process); err != nil {
 		return nil, err
 	}
 	return &guestdv1.ForgetResponse{}, nil
+}
+
+// settle waits, within reason, for the rest of an exited process's tree, which
+// is often killed with it: who has just seen the exit must not be told that
+// something is alive.
+func (s *processService) settle(ctx context.Context, p *proc.Process) {
+	select {
+	case <-p.Done():
+	default:
+		return
+	}
+	timer := time.NewTimer(settling)
+	defer timer.Stop()
+	select {
+	case <-p.Finished():
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // GetEnvironment returns the sandbox-wide environment.

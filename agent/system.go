@@ -96,6 +96,7 @@ func (s *systemService) GetMetrics(context.Context, *guestdv1.GetMetricsRequest)
 		ProcessesRetained:     uint32(stats.Retained + stats.Lingering),
 		ProcessesStartedTotal: stats.Started,
 		OutputBytes:           uint64(max(0, stats.RingBytes)),
+		OutputBytesLimit:      uint64(max(0, stats.RingLimit)),
 		FileHandles:           uint32(s.handles.count()),
 		Connections:           uint32(s.server.conns.count()),
 		Goroutines:            uint32(runtime.NumGoroutine()),

@@ -71,4 +71,5 @@ type Stats struct {
 	Retained  int    // ended records
 	Started   uint64 // processes started since the table was made
 	RingBytes int64  // memory of all output rings
+	RingLimit int64  // Config.RingTotal in force
 }

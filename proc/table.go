@@ -13,12 +13,10 @@ import (
 	"reflect"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"github.com/guestd/guestd/internal/passwd"
 	"golang.org/x/sys/unix"
@@ -84,7 +82,6 @@ func NewTable(cfg Config) (*Table, error) {
 	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil && !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EINVAL) {
 		return nil, fmt.Errorf("close descriptors on exec: %w", err)
 	}
-	raiseFileLimit(cfg.MaxProcesses)
 	t := &Table{
 		cfg: cfg, log: cfg.Logger, boot: cfg.BootID, env: env,
 		budget: newBudget(cfg.RingTotal),
@@ -92,6 +89,7 @@ func NewTable(cfg Config) (*Table, error) {
 		slots:  map[string]*slot{},
 	}
 	t.inherit = readInheritance(t.log, len(cfg.Shim) > 0)
+	t.inherit.files = raiseFileLimit(cfg.MaxProcesses)
 	t.tree = t.openHierarchy()
 	return t, nil
 }
@@ -118,28 +116,6 @@ func checkPidfd() error {
 		return fmt.Errorf("pidfd_open: %w", err)
 	}
 	return unix.Close(fd)
-}
-
-// filesPerProcess is how many descriptors a living process takes: its pidfd,
-// three pipes, and one to watch its cgroup.
-const filesPerProcess = 5
-
-// raiseFileLimit raises the agent's RLIMIT_NOFILE, as far as it may. It is a
-// raw system call because syscall.Setrlimit would make the new limit that of
-// every child: this way a child gets the limit that the agent was born with.
-func raiseFileLimit(processes int) {
-	want := uint64(processes)*filesPerProcess + 1024
-	for _, f := range readFields("/proc/sys/fs/nr_open") {
-		if most, err := strconv.ParseUint(f, 10, 64); err == nil {
-			want = min(want, most)
-		}
-	}
-	var now unix.Rlimit
-	if unix.Getrlimit(unix.RLIMIT_NOFILE, &now) != nil || now.Cur >= want {
-		return
-	}
-	lim := unix.Rlimit{Cur: want, Max: max(want, now.Max)}
-	_, _, _ = unix.RawSyscall6(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, uintptr(unsafe.Pointer(&lim)), 0, 0, 0)
 }
 
 // openHierarchy returns nil where there is no cgroup2 to be written to.
@@ -323,6 +299,7 @@ func (t *Table) Stats() Stats {
 		Retained:  len(t.retired),
 		Started:   t.started,
 		RingBytes: t.budget.total(),
+		RingLimit: t.cfg.RingTotal,
 	}
 }
 

@@ -62,7 +62,7 @@ func parseConfig(args []string, stderr io.Writer) (config, error) {
 	set.Var((*list)(&flags.Allow), "allow", "serve only this `method` or service, for example guestd.v1.FileService/Read; may be repeated (default all)")
 	set.BoolVar(&flags.RequirePrivilegedPort, "require-privileged-port", false, "refuse source ports of 1024 and more on vsock: only root may bind the others on the host")
 	set.IntVar(&flags.OutputBufferBytes, "output-buffer-bytes", 0, "output to keep for each stream of a process (default 1 MiB)")
-	set.Int64Var(&flags.OutputTotalBytes, "output-total-bytes", 0, "output to keep for all processes together (default 256 MiB)")
+	set.Int64Var(&flags.OutputTotalBytes, "output-total-bytes", 0, "output to keep for all processes together (default 256 MiB, or an eighth of the memory)")
 	set.DurationVar((*time.Duration)(&flags.Retention), "retention", 0, "how long to keep the exit and output of an ended process (default 5m)")
 	set.TextVar(&flags.LogLevel, "log-level", slog.LevelInfo, "log this `level` and worse: debug, info, warn, error")
 	if err := set.Parse(args); err != nil {

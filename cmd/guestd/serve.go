@@ -5,10 +5,8 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"strings"
@@ -19,7 +17,6 @@ import (
 	"github.com/guestd/guestd/fsops"
 	"github.com/guestd/guestd/internal/boot"
 	"github.com/guestd/guestd/proc"
-	"github.com/guestd/guestd/vsock"
 )
 
 const (
@@ -45,10 +42,12 @@ func serve(args []string, stderr io.Writer) error {
 	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP)
 	protectFromOOM(log)
 
+	limitMemory(c.outputTotal())
+
 	processes, err := proc.NewTable(proc.Config{
 		Logger:    log,
 		RingSize:  c.OutputBufferBytes,
-		RingTotal: c.OutputTotalBytes,
+		RingTotal: c.outputTotal(),
 		Retention: time.Duration(c.Retention),
 		BootID:    bootID(),
 		Cgroup:    workloadCgroup(),
@@ -61,80 +60,26 @@ func serve(args []string, stderr io.Writer) error {
 	if err != nil {
 		return errors.Join(err, processes.Close())
 	}
+	var doors doors
 	server, err := agent.New(agent.Config{
 		Logger:    log,
 		Processes: processes,
 		Files:     files,
 		Version:   buildVersion(),
 		Allow:     c.Allow,
+		Refused:   doors.refused,
+		VsockCID:  localCID,
 	})
 	if err != nil {
 		return errors.Join(err, processes.Close())
 	}
-	err = serveAll(ctx, c, server, log)
+	if err = doors.open(ctx, c, log); err == nil {
+		err = doors.serve(ctx, server, log)
+	}
 
 	ending, cancel := context.WithTimeout(context.Background(), endProcesses)
 	defer cancel()
 	return errors.Join(err, server.Close(), processes.Shutdown(ending))
-}
-
-// serveAll serves on every address until ctx is done or one listener fails,
-// then drains the running calls.
-func serveAll(ctx context.Context, c config, server *agent.Server, log *slog.Logger) error {
-	listeners, err := listenAll(ctx, c, log)
-	if err != nil {
-		return err
-	}
-	ended := make(chan error, len(listeners))
-	for _, l := range listeners {
-		go func() { ended <- server.Serve(l) }()
-	}
-	log.Info("serving", "addresses", c.Listen, "version", buildVersion())
-
-	var failure error
-	running := len(listeners)
-	select {
-	case <-ctx.Done():
-		log.Info("shutting down")
-	case failure = <-ended:
-		running--
-	}
-	draining, cancel := context.WithTimeout(context.Background(), drainCalls)
-	defer cancel()
-	if err := server.Shutdown(draining); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		failure = errors.Join(failure, err)
-	}
-	for range running {
-		if err := <-ended; !errors.Is(err, agent.ErrServerClosed) {
-			failure = errors.Join(failure, err)
-		}
-	}
-	return failure
-}
-
-// listenAll listens on every address, or on none.
-func listenAll(ctx context.Context, c config, log *slog.Logger) ([]net.Listener, error) {
-	options := vsock.ListenConfig{WaitForDevice: true, Logger: log}
-	policy := vsock.Policy{RequirePrivilegedPort: c.RequirePrivilegedPort, Logger: log}
-	var listeners []net.Listener
-	for _, text := range c.Listen {
-		address, err := vsock.ParseAddr(text)
-		if err == nil {
-			var l net.Listener
-			if l, err = options.Listen(ctx, address); err == nil {
-				listeners = append(listeners, vsock.HostOnly(l, policy))
-				continue
-			}
-		}
-		for _, l := range listeners {
-			l.Close()
-		}
-		if errors.Is(err, syscall.EADDRINUSE) {
-			err = fmt.Errorf("%w: another agent serves there", err)
-		}
-		return nil, err
-	}
-	return listeners, nil
 }
 
 // bootID is the kernel's identity of this boot, which handles carry; empty
