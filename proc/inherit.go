@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,6 +22,7 @@ type inheritance struct {
 	// within those microseconds keeps the agent's.
 	oomScoreAdj int
 	nice        int
+	files       *unix.Rlimit // RLIMIT_NOFILE before it was raised; nil if it was not
 
 	// These only the process itself can put right, so that every process
 	// goes through the shim. An agent that is started properly has neither.
@@ -76,4 +78,41 @@ func (i inheritance) settle(pid int) {
 	if i.nice != 0 {
 		_ = unix.Setpriority(unix.PRIO_PROCESS, pid, 0)
 	}
+	if i.files == nil {
+		return
+	}
+	// The Go runtime gives a child the limit from before its own rise, if
+	// there was anything to rise.
+	var now unix.Rlimit
+	if unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &now) == nil && now.Max > i.files.Max {
+		_ = unix.Prlimit(pid, unix.RLIMIT_NOFILE, i.files, nil)
+	}
+}
+
+// filesPerProcess is how many descriptors a living process takes: its pidfd,
+// three pipes, and one to watch its cgroup.
+const filesPerProcess = 5
+
+// raiseFileLimit raises the agent's RLIMIT_NOFILE, as far as it may, to what
+// so many processes take. It returns what it was before if it did.
+func raiseFileLimit(processes int) *unix.Rlimit {
+	want := uint64(processes)*filesPerProcess + 1024
+	for _, f := range readFields("/proc/sys/fs/nr_open") {
+		if most, err := strconv.ParseUint(f, 10, 64); err == nil {
+			want = min(want, most)
+		}
+	}
+	var now unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &now) != nil || now.Cur >= want {
+		return nil
+	}
+	lim := unix.Rlimit{Cur: want, Max: max(want, now.Max)}
+	// Neither syscall.Setrlimit nor unix.Prlimit, after which the runtime
+	// would give every child the raised limit.
+	_, _, errno := unix.RawSyscall6(unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE,
+		uintptr(unsafe.Pointer(&lim)), 0, 0, 0)
+	if errno != 0 {
+		return nil
+	}
+	return &now
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -583,6 +584,31 @@ func TestShimUser(t *testing.T) {
 	out, _, _ := run(t, tab, Spec{Script: "id -u; id -g; id -G; grep CapEff /proc/self/status", Shell: "/bin/sh", User: "12345:123", Umask: &umask, Nice: -3})
 	if want := "12345\n123\n123\nCapEff:\t0000000000000000\n"; out != want {
 		t.Errorf("got %q, want %q", out, want)
+	}
+}
+
+// The agent's limit on open files is raised; that of a process is what the
+// agent's was.
+func TestFileLimit(t *testing.T) {
+	needRoot(t)
+	before := exec.Command("sh", "-c", "ulimit -n; ulimit -Hn")
+	want, err := before.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := testConfig()
+	cfg.MaxProcesses = 30000
+	tab := newTable(t, cfg)
+	var now syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &now); err != nil {
+		t.Fatal(err)
+	}
+	if now.Cur < 5*30000 {
+		t.Skipf("this system allows no more than %d files", now.Cur)
+	}
+	got, _, _ := run(t, tab, Spec{Script: "until [ $(ulimit -Hn) -lt 150000 ]; do :; done; ulimit -n; ulimit -Hn", Shell: "/bin/sh"})
+	if got != string(want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

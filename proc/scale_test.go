@@ -3,11 +3,10 @@
 package proc
 
 import (
-	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"sync"
-	"syscall"
 	"testing"
 )
 
@@ -131,11 +130,7 @@ func BenchmarkStartWait(b *testing.B) {
 	})
 	b.Run("osexec", func(b *testing.B) {
 		for b.Loop() {
-			p, err := os.StartProcess("/bin/true", []string{"true"}, &os.ProcAttr{Sys: &syscall.SysProcAttr{}})
-			if err != nil {
-				b.Fatal(err)
-			}
-			if _, err := p.Wait(); err != nil {
+			if err := exec.Command("/bin/true").Run(); err != nil {
 				b.Fatal(err)
 			}
 		}
