@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -62,12 +61,10 @@ func (a *app) cat(ctx context.Context, f *catFlags, operands []string) error {
 	return a.each(operands, func(operand string) error {
 		r, err := files.Open(ctx, guestPath(operand), options)
 		if err != nil {
-			return fmt.Errorf("cat: %w", err)
+			return err
 		}
 		defer r.Close()
-		if _, err := r.WriteTo(a.stdout); err != nil {
-			return fmt.Errorf("cat: %w", err)
-		}
-		return nil
+		_, err = r.WriteTo(a.stdout)
+		return err
 	})
 }

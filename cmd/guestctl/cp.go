@@ -180,10 +180,7 @@ func (c *copying) transfer(ctx context.Context, from, to operand, bar *progress)
 	case to.side == stdStream:
 		return c.toStdout(ctx, from, bar)
 	case from.side == localSide:
-		return c.client.Upload(ctx, from.path, to.path, client.UploadOptions{
-			User: c.flags.user, Owners: c.owners, Exclude: c.flags.exclude, NoXattrs: c.flags.noXattrs,
-			KeepExisting: c.flags.keep, Resume: !c.flags.noResume, Progress: bar.function(),
-		})
+		return c.upload(ctx, from, to, bar)
 	}
 	if err := makeParents(to.path); err != nil {
 		return client.Transfer{}, err
@@ -192,6 +189,30 @@ func (c *copying) transfer(ctx context.Context, from, to operand, bar *progress)
 		User: c.flags.user, Owners: c.owners, Exclude: c.flags.exclude, NoXattrs: c.flags.noXattrs,
 		KeepExisting: c.flags.keep, Resume: !c.flags.noResume, Progress: bar.function(),
 	})
+}
+
+// lockedFor is how long an agent may take to notice that the connection is gone
+// over which the same file was sent before.
+const lockedFor = 10 * time.Second
+
+func (c *copying) upload(ctx context.Context, from, to operand, bar *progress) (client.Transfer, error) {
+	options := client.UploadOptions{
+		User: c.flags.user, Owners: c.owners, Exclude: c.flags.exclude, NoXattrs: c.flags.noXattrs,
+		KeepExisting: c.flags.keep, Resume: !c.flags.noResume, Progress: bar.function(),
+	}
+	retries, cancel := context.WithTimeout(ctx, lockedFor)
+	defer cancel()
+	for {
+		transfer, err := c.client.Upload(ctx, from.path, to.path, options)
+		if !errors.Is(err, client.ErrLocked) || !options.Resume {
+			return transfer, err
+		}
+		select {
+		case <-retries.Done():
+			return transfer, err
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // within copies in the guest, without the bytes passing through here.

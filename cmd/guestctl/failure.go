@@ -33,14 +33,14 @@ const exitCodesHelp = `exec, sh, attach and a plain wait end as the program in t
   127      there is no such program
   126      it is there, but cannot be executed
   124      it was ended by --timeout; or a wait's --timeout was over
-  255      guestctl failed: bad usage, no connection, no such user, …
+  255      guestctl failed: bad usage, no connection, no such user, and so on
 
-The other commands have codes of their own:
+A wait for conditions ends with 0, or with 1 if the process ended before; 124 and
+255 are as above. The other commands have codes of their own:
 
   0        done
-  1        refused or failed: no such file, permission denied, …
+  1        refused or failed: no such file, permission denied, and so on
   2        a mistake in the command line
-  124      a wait's --timeout was over
   255      no agent, or the connection to it broke
 
 Any command that a signal ends exits with 128+n, and with 141 (128+PIPE) when

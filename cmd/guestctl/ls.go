@@ -116,7 +116,7 @@ func (l *listing) operand(ctx context.Context, path, title string) error {
 	}
 	switch {
 	case err != nil:
-		return fmt.Errorf("ls: %w", err)
+		return err
 	case !info.IsDir() || l.flags.directory:
 		return l.print([]listed{{path, path, info}})
 	case l.flags.recursive:
@@ -137,7 +137,7 @@ func (l *listing) readDir(ctx context.Context, path string) error {
 	var entries []listed
 	for info, err := range l.files.ReadDir(ctx, path, client.ReadDirOptions{NamesOnly: namesOnly}) {
 		if err != nil {
-			return fmt.Errorf("ls: %w", err)
+			return err
 		}
 		if l.hidden(info.Name()) {
 			continue
@@ -169,7 +169,7 @@ func (l *listing) walk(ctx context.Context, path string) error {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("ls: %w", err)
+			return err
 		}
 		below := joinGuest(path, info.Path())
 		if info.Path() == "." {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io/fs"
 	"strconv"
 
@@ -51,10 +50,7 @@ func (a *app) mkdir(ctx context.Context, f *mkdirFlags, operands []string) error
 		create = c.FilesAs(f.user, "").MkdirAll
 	}
 	return a.each(operands, func(operand string) error {
-		if err := create(ctx, guestPath(operand), mode); err != nil {
-			return fmt.Errorf("mkdir: %w", err)
-		}
-		return nil
+		return create(ctx, guestPath(operand), mode)
 	})
 }
 

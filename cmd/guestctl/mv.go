@@ -54,7 +54,7 @@ func (a *app) mv(ctx context.Context, f *mvFlags, operands []string) error {
 	if !f.noTarget {
 		info, err := files.Stat(ctx, to)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("mv: %w", err)
+			return err
 		}
 		into = err == nil && info.IsDir()
 	}
@@ -70,10 +70,7 @@ func (a *app) mv(ctx context.Context, f *mvFlags, operands []string) error {
 			}
 			target = joinGuest(to, name)
 		}
-		if err := f.move(ctx, files, from, target); err != nil {
-			return fmt.Errorf("mv: %w", err)
-		}
-		return nil
+		return f.move(ctx, files, from, target)
 	})
 }
 

@@ -55,10 +55,7 @@ func (a *app) rm(ctx context.Context, f *rmFlags, operands []string) error {
 		if f.force && errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
-		if err != nil {
-			return fmt.Errorf("rm: %w", err)
-		}
-		return nil
+		return err
 	})
 }
 

@@ -67,7 +67,7 @@ func (a *app) stat(ctx context.Context, f *statFlags, operands []string) error {
 	err = a.each(operands, func(operand string) error {
 		value, print, err := f.describe(ctx, files, guestPath(operand))
 		if err != nil {
-			return fmt.Errorf("stat: %w", err)
+			return err
 		}
 		if f.json {
 			return array.add(value)

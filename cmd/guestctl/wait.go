@@ -100,8 +100,8 @@ func (a *app) wait(ctx context.Context, f *waitFlags, ids []string) error {
 	} else {
 		err = a.waitFirst(ctx, f, c.Process(strings.Join(ids, "")), conditions)
 	}
-	timedOut := errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil && !errors.Is(err, client.ErrUnavailable)
-	if timedOut || errors.Is(err, client.ErrWaitTimeout) {
+	timedOut := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, client.ErrWaitTimeout)
+	if timedOut && f.timeout > 0 && !errors.Is(err, client.ErrUnavailable) {
 		return &codedError{exitTimeout, fmt.Errorf("wait: time-out after %s", f.timeout)}
 	}
 	return err

@@ -66,7 +66,7 @@ func (a *app) watch(ctx context.Context, f *watchFlags, operand string) error {
 	}
 	w, err := c.FilesAs(f.user, "").Watch(ctx, guestPath(operand), client.WatchOptions{Recursive: f.recursive, Exclude: f.exclude})
 	if err != nil {
-		return fmt.Errorf("watch: %w", err)
+		return err
 	}
 	defer w.Close()
 	a.warn("watching %d directories", w.Directories())
@@ -76,7 +76,7 @@ func (a *app) watch(ctx context.Context, f *watchFlags, operand string) error {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("watch: %w", err)
+			return err
 		}
 		if err := a.printEvent(f, event); err != nil {
 			return err
