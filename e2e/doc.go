@@ -1,0 +1,6 @@
+// Package e2e tests guestd inside a real microVM, over vsock. `make e2e` sets
+// GUESTD_E2E=1; without it the tests skip, and with it a machine on which no
+// VM can be started is a failure.
+//
+// One VM serves all tests that do not end it.
+package e2e
