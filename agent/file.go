@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"io"
 	"strings"
 
 	"github.com/guestd/guestd/fsops"
@@ -78,6 +79,9 @@ func (s *fileService) fromTo(req fromToRequest) (view *fsops.FS, from, to string
 	view, err = s.view(req.GetContext())
 	return view, from, to, err
 }
+
+// release closes what was only read from, which can lose nothing.
+func release(c io.Closer) { c.Close() }
 
 // optionalPath joins the two fields that carry one path: raw, if there is
 // any, wins over text. Nothing in either is "".

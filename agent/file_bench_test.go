@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/mem"
 
@@ -259,21 +260,40 @@ func TestFileBulkMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIP: moves gigabytes")
 	}
-	const limit = 32 << 20
 	c := bulkClient(t, serveFiles(t))
 	content := randomBytes(wire.ChunkSize)
-	path := filepath.Join(c.dir, "large")
-	debug.FreeOSMemory()
-	peak := watchHeap(t)
-	must(t, c.send(testContext(t), &guestdv1.WriteStart{Path: path, Checksum: sha256Sum}, content, bulkSize))
-	n, err := c.drop(testContext(t), &guestdv1.ReadRequest{Path: path})
-	if err != nil || n != bulkSize {
-		t.Errorf("downloaded %d, %v", n, err)
-	}
-	if got := peak(); got > limit {
-		t.Errorf("needed %d MiB of memory", got>>20)
-	} else {
-		t.Logf("needed %d KiB of memory", got>>10)
+	for _, test := range []struct {
+		atOnce, size int
+		limit        uint64
+	}{
+		{1, bulkSize, 32 << 20},
+		{8, bulkSize / 8, 64 << 20},
+	} {
+		t.Run(fmt.Sprint(test.atOnce), func(t *testing.T) {
+			debug.FreeOSMemory()
+			peak := watchHeap(t)
+			ctx := testContext(t)
+			var transfers errgroup.Group
+			for i := range test.atOnce {
+				path := filepath.Join(c.dir, fmt.Sprint("large", i))
+				transfers.Go(func() error {
+					if err := c.send(ctx, &guestdv1.WriteStart{Path: path, Checksum: sha256Sum}, content, test.size); err != nil {
+						return err
+					}
+					n, err := c.drop(ctx, &guestdv1.ReadRequest{Path: path})
+					if err == nil && n != test.size {
+						err = fmt.Errorf("downloaded %d bytes", n)
+					}
+					return err
+				})
+			}
+			must(t, transfers.Wait())
+			if got := peak(); got > test.limit {
+				t.Errorf("needed %d MiB of memory", got>>20)
+			} else {
+				t.Logf("needed %d KiB of memory", got>>10)
+			}
+		})
 	}
 }
 

@@ -43,7 +43,7 @@ func (s *fileService) ReadDir(ctx context.Context, req *guestdv1.ReadDirRequest)
 	if err != nil {
 		return nil, err
 	}
-	defer dir.Close()
+	defer release(dir)
 	self, err := dir.Stat(ctx)
 	if err != nil {
 		return nil, err

@@ -88,7 +88,7 @@ func fill(t testing.TB, dir string, n int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	for i := range n {
 		if err := unix.Mknodat(fd, fmt.Sprintf("a-file-with-a-name-%07d", i), unix.S_IFREG|0o644, 0); err != nil {
 			t.Fatal(err)

@@ -192,7 +192,7 @@ func TestFileHandlesFreed(t *testing.T) {
 	if n := openFDs(t); n < before+count {
 		t.Errorf("%d descriptors, were %d", n, before)
 	}
-	other.conn.Close()
+	release(other.conn)
 	if err := <-waits; status.Code(err) != codes.Canceled {
 		t.Errorf("the read that waited: %v", err)
 	}
@@ -225,7 +225,7 @@ func TestFileHandleLimit(t *testing.T) {
 	}
 	wantFailure(t, err, codes.ResourceExhausted, guestdv1.ErrorReason_ERROR_REASON_LIMIT_REACHED)
 	check(t, "what needs no handle")(c.Stat(testContext(t), &guestdv1.StatRequest{Path: path}))
-	c.conn.Close()
+	release(c.conn)
 	again := dialFiles(t, c.socket)
 	eventually(t, "the places are free again", func() bool {
 		_, err := again.OpenFile(testContext(t), &guestdv1.OpenFileRequest{Path: path, Write: true})

@@ -105,7 +105,7 @@ func TestFileStat(t *testing.T) {
 		got.GetType() != guestdv1.FileType_FILE_TYPE_REGULAR || got.GetMode() != want.Mode&0o7777 ||
 		got.GetSize() != uint64(want.Size) || got.GetAllocatedBytes() != uint64(want.Blocks)*512 ||
 		got.GetUid() != want.Uid || got.GetGid() != want.Gid || got.GetInode() != want.Ino ||
-		got.GetDevice() != want.Dev || uint64(got.GetLinks()) != uint64(want.Nlink) ||
+		got.GetDevice() != want.Dev || int(got.GetLinks()) != int(want.Nlink) ||
 		!got.GetModifyTime().AsTime().Equal(time.Unix(want.Mtim.Unix())) ||
 		!got.GetChangeTime().AsTime().Equal(time.Unix(want.Ctim.Unix())) || got.GetAccessTime() == nil {
 		t.Errorf("got %v, want %+v", got, want)

@@ -44,7 +44,7 @@ func (s *fileService) Read(req *guestdv1.ReadRequest, stream grpc.ServerStreamin
 	if err != nil {
 		return err
 	}
-	defer reader.Close()
+	defer release(reader)
 	info, err := describe(view, reader.Info(), path)
 	if err != nil {
 		return err

@@ -180,7 +180,7 @@ func TestFileReadCancel(t *testing.T) {
 	if _, err := stream.Recv(); err != nil {
 		t.Fatal(err)
 	}
-	other.conn.Close()
+	release(other.conn)
 }
 
 // follower collects what a following Read tells.

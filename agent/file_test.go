@@ -63,7 +63,7 @@ func serveFiles(t testing.TB) *fileClient {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		c.conn.Close()
+		release(c.conn)
 		if err := server.Close(); err != nil {
 			t.Errorf("close: %v", err)
 		}
@@ -83,7 +83,7 @@ func dialFiles(t testing.TB, socket string, opts ...grpc.DialOption) *fileClient
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { conn.Close() })
+	t.Cleanup(func() { release(conn) })
 	return &fileClient{FileServiceClient: guestdv1.NewFileServiceClient(conn), conn: conn, socket: socket}
 }
 

@@ -275,7 +275,7 @@ func TestFileTreeCut(t *testing.T) {
 		content, err := os.ReadFile(filepath.Join(dest, "first"))
 		return err == nil && string(content) == "first"
 	})
-	other.conn.Close()
+	release(other.conn)
 	eventually(t, "only whole files are left", func() bool {
 		entries, err := os.ReadDir(dest)
 		return err == nil && len(entries) == 1

@@ -42,7 +42,7 @@ func (s *fileService) Watch(req *guestdv1.WatchRequest, stream grpc.ServerStream
 	if err != nil {
 		return err
 	}
-	defer watcher.Close()
+	defer release(watcher)
 	ready := &guestdv1.WatchReady{Directories: uint32(watcher.Directories())}
 	if err := stream.Send(&guestdv1.WatchResponse{Event: &guestdv1.WatchResponse_Ready{Ready: ready}}); err != nil {
 		return err

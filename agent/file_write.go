@@ -43,7 +43,7 @@ func (s *fileService) Write(stream grpc.ClientStreamingServer[guestdv1.WriteRequ
 	if err != nil {
 		return err
 	}
-	defer w.Abort() // nothing after Commit
+	defer func() { _ = w.Abort() }() // nothing after Commit; else the reason is told
 	commit, err := in.copyTo(w)
 	if err != nil {
 		return err

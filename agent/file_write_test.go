@@ -42,7 +42,7 @@ func sumOf(kind guestdv1.ChecksumType, data []byte) *guestdv1.Checksum {
 // randomBytes are the same in every run.
 func randomBytes(n int) []byte {
 	data := make([]byte, n)
-	rand.NewChaCha8([32]byte{1}).Read(data)
+	_, _ = rand.NewChaCha8([32]byte{1}).Read(data) // never fails
 	return data
 }
 
@@ -260,7 +260,7 @@ func TestFileWriteCut(t *testing.T) {
 	t.Run("connection lost", func(t *testing.T) {
 		other := dialFiles(t, c.socket)
 		other.startWrite(t, testContext(t), start, data)
-		other.conn.Close()
+		release(other.conn)
 		ended(t)
 	})
 }
@@ -284,7 +284,7 @@ func TestFileWriteResume(t *testing.T) {
 		other.startWrite(t, testContext(t), start, data[:400_000])
 		_, err = c.upload(testContext(t), start, data, 1<<20, nil)
 		wantFailure(t, err, codes.Aborted, guestdv1.ErrorReason_ERROR_REASON_LOCKED, "path", path)
-		other.conn.Close()
+		release(other.conn)
 		wantContent(t, path, []byte("old content"))
 
 		partial, err := c.StatUpload(testContext(t), status)
