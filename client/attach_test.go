@@ -84,7 +84,7 @@ func TestHandleOfAnotherBoot(t *testing.T) {
 func TestAttachReadsWhatWasKept(t *testing.T) {
 	c, _ := live(t)
 	ctx := within(t)
-	p := must[*client.Process](t)(c.Start(ctx, client.Spec{Script: "echo out; echo err >&2; exit 3"}))
+	p := must[*client.Process](t)(c.Start(ctx, client.Spec{Shell: "/bin/sh", Script: "echo out; echo err >&2; exit 3"}))
 	must[client.WaitResult](t)(p.Wait(ctx))
 	a := must[*client.Attachment](t)(c.Process(p.ID()).Attach(ctx, client.AttachOptions{}))
 	defer a.Close()
@@ -137,7 +137,7 @@ func TestAttachInput(t *testing.T) {
 func TestObserverIsToldWhatItMissed(t *testing.T) {
 	c, _ := live(t)
 	ctx := within(t)
-	p := must[*client.Process](t)(c.Start(ctx, client.Spec{Script: "seq 400000", OutputBuffer: 64 << 10}))
+	p := must[*client.Process](t)(c.Start(ctx, client.Spec{Shell: "/bin/sh", Script: "seq 400000", OutputBuffer: 64 << 10}))
 	must[client.WaitResult](t)(p.Wait(ctx))
 	a := must[*client.Attachment](t)(p.Attach(ctx, client.AttachOptions{From: &client.Offsets{}}))
 	defer a.Close()
@@ -175,7 +175,7 @@ func TestCmdSurvivesCuts(t *testing.T) {
 		if err := c.Ready(within(t)); err != nil {
 			t.Fatal(err)
 		}
-		cmd := c.Shell(script)
+		cmd := sh(c, script)
 		cmd.OutputBuffer = 4 << 20
 		sum := sha256.New()
 		n := &countWriter{to: sum}
@@ -207,7 +207,7 @@ func TestAttachSurvivesCuts(t *testing.T) {
 	ctx := within(t)
 	const lines = 3000
 	script := fmt.Sprintf(`i=1; while [ $i -le %d ]; do echo $i; echo e$i >&2; i=$((i+1)); done`, lines)
-	p := must[*client.Process](t)(c.Start(ctx, client.Spec{Script: script, OutputBuffer: 4 << 20}))
+	p := must[*client.Process](t)(c.Start(ctx, client.Spec{Shell: "/bin/sh", Script: script, OutputBuffer: 4 << 20}))
 	a := must[*client.Attachment](t)(p.Attach(ctx, client.AttachOptions{Lossless: true}))
 	defer a.Close()
 	var stdout, stderr, wantOut, wantErr bytes.Buffer
@@ -247,7 +247,7 @@ func TestAttachSurvivesCuts(t *testing.T) {
 
 func TestNoReattach(t *testing.T) {
 	c, l := live(t)
-	cmd := c.Shell("echo ready; exec sleep 1000")
+	cmd := sh(c, "echo ready; exec sleep 1000")
 	cmd.NoReattach = true
 	cmd.Stdout = writerFunc(func(p []byte) (int, error) {
 		l.cut()
@@ -270,7 +270,7 @@ func TestNoReattach(t *testing.T) {
 
 func TestKillOnDisconnect(t *testing.T) {
 	c, l := live(t)
-	cmd := c.Shell("echo ready; exec sleep 1000")
+	cmd := sh(c, "echo ready; exec sleep 1000")
 	cmd.OnDisconnect = client.KillTree
 	cmd.Stdout = writerFunc(func(p []byte) (int, error) {
 		l.cut()
@@ -288,7 +288,7 @@ func TestKillOnDisconnect(t *testing.T) {
 
 func TestReattachGivesUp(t *testing.T) {
 	c, l := liveWith(t, client.Config{ReattachTimeout: 300 * time.Millisecond})
-	cmd := c.Shell("echo ready; exec sleep 1000")
+	cmd := sh(c, "echo ready; exec sleep 1000")
 	cmd.Stdout = writerFunc(func(p []byte) (int, error) {
 		l.setDown(true)
 		return len(p), nil
@@ -309,7 +309,7 @@ func TestReattachGivesUp(t *testing.T) {
 func TestCancelWhileTheLineIsDown(t *testing.T) {
 	c, l := live(t)
 	ctx, cancel := context.WithCancel(within(t))
-	cmd := c.Shell("echo ready; exec sleep 1000")
+	cmd := sh(c, "echo ready; exec sleep 1000")
 	cmd.Stdout = writerFunc(func(p []byte) (int, error) {
 		l.setDown(true)
 		cancel()
@@ -328,6 +328,7 @@ func TestWaitConditions(t *testing.T) {
 	ctx := within(t)
 	file := t.TempDir() + "/there"
 	p := must[*client.Process](t)(c.Start(ctx, client.Spec{
+		Shell:     "/bin/sh",
 		Script:    `echo starting >&2; read x; echo "listening on 42"; read x; : >"$F"; read x; exit 5`,
 		Env:       []string{"F=" + file},
 		OpenStdin: true,
@@ -385,7 +386,7 @@ func TestEnvironment(t *testing.T) {
 		t.Errorf("%v", env)
 	}
 	must[map[string]string](t)(c.UpdateEnvironment(ctx, client.EnvironmentChange{Unset: []string{"GONE"}}))
-	out := must[[]byte](t)(c.Shell(`echo "$WIDE,$GONE"`).Output(ctx))
+	out := must[[]byte](t)(sh(c, `echo "$WIDE,$GONE"`).Output(ctx))
 	if string(out) != "1,\n" {
 		t.Errorf("%q", out)
 	}

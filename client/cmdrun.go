@@ -105,12 +105,18 @@ func (c *Cmd) resumes() bool {
 	return !c.NoReattach && c.Stdin == nil && c.OnDisconnect == KeepRunning && c.client.reattachTimeout > 0
 }
 
-// abandon kills what a start that was given up may have started.
+// abandon kills what a start that was given up may have started. The agent may
+// just be at it, so that a process which is not there is looked for again, for a
+// quarter of a second in all.
 func (c *Client) abandon(ctx context.Context, id string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), killTimeout)
 	defer cancel()
-	// It is most often not there, and nobody could be told if this failed.
-	_ = c.Process(id).Kill(ctx)
+	for attempt := range 8 {
+		// Nobody could be told if this failed.
+		if pause(ctx, attempt); !errors.Is(c.Process(id).Kill(ctx), ErrProcessNotFound) {
+			return
+		}
+	}
 }
 
 // startRequest completes the Spec and translates it.

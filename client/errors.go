@@ -86,6 +86,11 @@ func (e *Error) Unwrap() error {
 // Is reports whether e is one of the package's or the standard library's
 // sentinel errors.
 func (e *Error) Is(target error) bool {
+	switch {
+	case target == ErrUnavailable && e.Code == codes.Unavailable,
+		target == context.DeadlineExceeded && e.Code == codes.DeadlineExceeded:
+		return true // beside what the reason says
+	}
 	if s := sentinel(e.Reason); s != nil {
 		return s == target
 	}

@@ -282,3 +282,10 @@ func must[T any](t *testing.T) func(v T, err error) T {
 		return v
 	}
 }
+
+// sh is Client.Shell with a shell that is the same for every user.
+func sh(c *client.Client, script string) *client.Cmd {
+	cmd := c.Shell(script)
+	cmd.Spec.Shell = "/bin/sh"
+	return cmd
+}

@@ -38,10 +38,10 @@ func TestOneReaderThatStopsStopsNoOther(t *testing.T) {
 		stopped[i] = must[*client.Reader](t)(c.Files().Open(ctx, "/dev/zero", client.ReadOptions{AllowSpecial: true}))
 		defer stopped[i].Close()
 	}
-	if out, err := c.Shell("seq 200000 | tail -1").Output(ctx); err != nil || string(out) != "200000\n" {
+	if out, err := sh(c, "seq 200000 | tail -1").Output(ctx); err != nil || string(out) != "200000\n" {
 		t.Errorf("%q, %v", out, err)
 	}
-	if out, err := c.Shell("seq 300000").Output(ctx); err != nil || !strings.HasSuffix(string(out), "\n300000\n") {
+	if out, err := sh(c, "seq 300000").Output(ctx); err != nil || !strings.HasSuffix(string(out), "\n300000\n") {
 		t.Errorf("%d bytes, %v", len(out), err)
 	}
 }

@@ -130,7 +130,10 @@ func (w *fileWrite) repeat(ctx context.Context, source io.ReadSeeker, m *meter) 
 		return err
 	}
 	for r := w.files.client.recover(); w.mayRepeat(err) && r.next(ctx); {
-		if !errors.Is(err, ErrUnavailable) {
+		switch {
+		case errors.Is(err, ErrUnavailable):
+			w.broke = true
+		case !errors.Is(err, ErrLocked):
 			w.fromStart = true
 		}
 		if _, err := source.Seek(0, io.SeekStart); err != nil {
@@ -150,6 +153,10 @@ func (w *fileWrite) repeat(ctx context.Context, source io.ReadSeeker, m *meter) 
 func (w *fileWrite) mayRepeat(err error) bool {
 	if lost, ok := errors.AsType[*ConnectionError](err); ok {
 		return lost.Lost || w.most > 0
+	}
+	if errors.Is(err, ErrLocked) {
+		// The agent has not noticed yet that the attempt before is gone.
+		return w.broke
 	}
 	return !w.fromStart && w.resumedAt > 0 && (errors.Is(err, ErrChecksum) || errors.Is(err, ErrResume))
 }

@@ -113,6 +113,7 @@ type fileWrite struct {
 	perm      *uint32     // wins over options.Perm
 	sent      func(n int) // told of what r gave, resumed parts included; may be nil
 	fromStart bool        // do not resume
+	broke     bool        // an attempt lost its connection
 
 	resumedAt int64 // where the last attempt began
 	most      int64 // the furthest that any has come
