@@ -156,17 +156,15 @@ func awaitEmpty(events *os.File) error {
 	if err != nil {
 		return err
 	}
-	var rerr error
-	err = conn.Read(func(fd uintptr) bool {
+	return conn.Read(func(fd uintptr) bool {
 		var buf [128]byte
 		n, err := unix.Pread(int(fd), buf[:], 0)
-		if err != nil {
-			// ENODEV: the cgroup has been removed.
-			return err != unix.EINTR
+		for errors.Is(err, unix.EINTR) {
+			n, err = unix.Pread(int(fd), buf[:], 0)
 		}
-		return flatKey(string(buf[:n]), "populated") == 0
+		// ENODEV: the cgroup has been removed.
+		return err != nil || flatKey(string(buf[:n]), "populated") == 0
 	})
-	return errors.Join(err, rerr)
 }
 
 // oom says what the OOM killer did to the cgroup, or nil.

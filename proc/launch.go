@@ -30,6 +30,7 @@ func (t *Table) launch(ctx context.Context, s *Spec, attach func(*output) error)
 	}
 	if p.io, err = openStdio(pl); err == nil {
 		err = p.begin(ctx, pl, attach)
+		p.dir = pl.dir // the fork may have had to go without the home directory
 		p.io.closeChild()
 	}
 	if err != nil {
