@@ -4,6 +4,8 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -87,6 +89,7 @@ func (c *connection) AuthType() string { return "guestd" }
 // connections is every connection of a server, and the hooks that still run
 // for those that have ended.
 type connections struct {
+	log     *slog.Logger
 	lastID  atomic.Uint64
 	running sync.WaitGroup // hooks
 
@@ -127,9 +130,23 @@ func (cs *connections) ended(c *connection, hooks []func()) {
 	}
 	cs.running.Go(func() {
 		for _, hook := range hooks {
-			hook()
+			cs.run(hook)
 		}
 	})
+}
+
+// run runs one hook, whose panic is logged: it must not end the agent, nor
+// keep the other hooks from running.
+func (cs *connections) run(hook func()) {
+	var err error
+	defer func() {
+		var p *panicError
+		if errors.As(err, &p) {
+			cs.log.Error("panic at the end of a connection", "panic", p.value, "stack", string(p.stack))
+		}
+	}()
+	defer recoverTo(&err)
+	hook()
 }
 
 // closeSilent takes no more connections and closes those whose peer never

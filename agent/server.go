@@ -107,6 +107,7 @@ func New(config Config) (*Server, error) {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
+	s.conns.log = s.log
 	if s.config.Version == "" {
 		s.config.Version = "(devel)"
 	}

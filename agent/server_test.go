@@ -148,6 +148,7 @@ func TestConnectionHooks(t *testing.T) {
 		StreamName: "Hook", ServerStreams: true, Handler: func(_ any, ss grpc.ServerStream) error {
 			c := connectionOf(ss.Context())
 			seen = c
+			c.onClose(func() { panic("in the hook") })
 			c.onClose(func() { hooks <- "closed" })
 			if err := ss.SendMsg(&guestdv1.GetInfoResponse{}); err != nil {
 				return err

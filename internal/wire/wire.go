@@ -44,7 +44,10 @@ const (
 	MaxData = 1 << 20
 
 	// ReadBuffer is how much to read from the socket at once: eight full
-	// HTTP/2 frames. gRPC's default of two costs a fifth of the throughput.
+	// HTTP/2 frames, where gRPC's default holds two. It saves system calls
+	// for bulk data, and up to a fifth of the processor time of an upload; a
+	// larger write buffer or larger windows made no difference that could be
+	// told from noise.
 	ReadBuffer = 128 << 10
 
 	// StreamWindow is how much a peer may send on a stream that nobody reads.
