@@ -88,7 +88,11 @@ func (a *app) attach(parent context.Context, f *attachFlags, id string) error {
 	}
 	info, err := t.process.Info(ctx)
 	if err == nil {
-		t.output, err = t.process.Attach(ctx, client.AttachOptions{FromNow: !f.replay && info.Running(), Lossless: f.lossless})
+		t.output, err = t.process.Attach(ctx, client.AttachOptions{
+			From:     &client.Offsets{},
+			FromNow:  !f.replay,
+			Lossless: f.lossless,
+		})
 	}
 	if err != nil {
 		return firstCause(ctx, err)

@@ -37,7 +37,6 @@ func newKill(a *app) *cobra.Command {
 	flags.StringVarP(&f.signal, "signal", "s", "TERM", "the `signal`")
 	flags.BoolVar(&f.tree, "tree", false, "to everything that descends from it")
 	flags.BoolVar(&f.process, "process", false, "to the process alone")
-	cmd.MarkFlagsMutuallyExclusive("tree", "process")
 	_ = cmd.RegisterFlagCompletionFunc("signal", cobra.FixedCompletions(signalNames(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
@@ -45,6 +44,8 @@ func newKill(a *app) *cobra.Command {
 func (a *app) kill(ctx context.Context, f *killFlags, ids []string) error {
 	scope := client.ScopeGroup
 	switch {
+	case f.tree && f.process:
+		return usagef("--tree and --process exclude each other")
 	case f.tree:
 		scope = client.ScopeTree
 	case f.process:

@@ -70,7 +70,8 @@ func (a *app) logs(ctx context.Context, f *logsFlags, id string) error {
 		return err
 	}
 	process := c.Process(id)
-	var from *client.Offsets
+	// From the very beginning, so that what is not kept is told as a gap.
+	from := &client.Offsets{}
 	if f.tail >= 0 {
 		if from, err = a.printTail(ctx, f, process); err != nil || !f.follow {
 			return err

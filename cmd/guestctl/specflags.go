@@ -153,10 +153,10 @@ func parseSize(option, text string) (int64, error) {
 		return 0, nil
 	}
 	number := strings.TrimRight(text, "KMGTiBkmgtb")
-	shift := map[string]uint{"": 0, "b": 0, "k": 10, "m": 20, "g": 30, "t": 40}
-	unit := strings.ToLower(text[len(number):])
-	if len(unit) > 1 {
-		unit = strings.TrimSuffix(strings.TrimSuffix(unit, "b"), "i")
+	shift := map[string]uint{"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
+	unit := strings.TrimSuffix(strings.ToLower(text[len(number):]), "b")
+	if len(unit) == 2 {
+		unit = strings.TrimSuffix(unit, "i")
 	}
 	bits, known := shift[unit]
 	value, err := strconv.ParseFloat(number, 64)
