@@ -153,7 +153,11 @@ func TestSweep(t *testing.T) {
 	if err := os.Mkdir(home, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = os.Remove(home) }()
+	t.Cleanup(func() { // after the tables below have been closed
+		if err := os.Remove(home); err != nil {
+			t.Error(err)
+		}
+	})
 	cfg := testConfig()
 	cfg.Cgroup = home
 	dead, err := NewTable(cfg)
