@@ -257,8 +257,8 @@ func BenchmarkFileDownload(b *testing.B) {
 // TestFileBulkMemory moves large files and looks at the memory that both ends
 // together need meanwhile.
 func TestFileBulkMemory(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIP: moves gigabytes")
+	if testing.Short() || raceEnabled {
+		t.Skip("SKIP: moves gigabytes, and counts bytes of memory")
 	}
 	c := bulkClient(t, serveFiles(t))
 	content := randomBytes(wire.ChunkSize)
