@@ -87,7 +87,7 @@ func TestAttachReadsWhatWasKept(t *testing.T) {
 	p := must[*client.Process](t)(c.Start(ctx, client.Spec{Shell: "/bin/sh", Script: "echo out; echo err >&2; exit 3"}))
 	must[client.WaitResult](t)(p.Wait(ctx))
 	a := must[*client.Attachment](t)(c.Process(p.ID()).Attach(ctx, client.AttachOptions{}))
-	defer a.Close()
+	closeLater(t, a)
 	var stdout, stderr bytes.Buffer
 	exit, err := a.CopyTo(&stdout, &stderr)
 	if err != nil || exit == nil || exit.Code != 3 || stdout.String() != "out\n" || stderr.String() != "err\n" {
@@ -98,7 +98,7 @@ func TestAttachReadsWhatWasKept(t *testing.T) {
 	}
 	// From the middle.
 	b := must[*client.Attachment](t)(p.Attach(ctx, client.AttachOptions{From: &client.Offsets{Stdout: 2, Stderr: 4}, NoFollow: true}))
-	defer b.Close()
+	closeLater(t, b)
 	stdout.Reset()
 	stderr.Reset()
 	if _, err := b.CopyTo(&stdout, &stderr); err != nil || stdout.String() != "t\n" || stderr.Len() != 0 {
@@ -112,7 +112,7 @@ func TestAttachInput(t *testing.T) {
 	p := must[*client.Process](t)(c.Start(ctx, client.Spec{Args: []string{"cat"}, OpenStdin: true}))
 	in := bytes.Repeat([]byte("0123456789abcdef"), 40<<10)
 	a := must[*client.Attachment](t)(p.Attach(ctx, client.AttachOptions{Lossless: true}))
-	defer a.Close()
+	closeLater(t, a)
 	written := make(chan error, 1)
 	go func() {
 		if err := p.WriteInput(ctx, in); err != nil {
@@ -140,7 +140,7 @@ func TestObserverIsToldWhatItMissed(t *testing.T) {
 	p := must[*client.Process](t)(c.Start(ctx, client.Spec{Shell: "/bin/sh", Script: "seq 400000", OutputBuffer: 64 << 10}))
 	must[client.WaitResult](t)(p.Wait(ctx))
 	a := must[*client.Attachment](t)(p.Attach(ctx, client.AttachOptions{From: &client.Offsets{}}))
-	defer a.Close()
+	closeLater(t, a)
 	_, err := a.CopyTo(io.Discard, nil)
 	gap, ok := errors.AsType[*client.GapError](err)
 	if !ok || !errors.Is(err, client.ErrOutputLost) || gap.Gap.Stream != client.Stdout || gap.Gap.Offset != 0 || gap.Gap.Bytes == 0 {
@@ -209,7 +209,7 @@ func TestAttachSurvivesCuts(t *testing.T) {
 	script := fmt.Sprintf(`i=1; while [ $i -le %d ]; do echo $i; echo e$i >&2; i=$((i+1)); done`, lines)
 	p := must[*client.Process](t)(c.Start(ctx, client.Spec{Shell: "/bin/sh", Script: script, OutputBuffer: 4 << 20}))
 	a := must[*client.Attachment](t)(p.Attach(ctx, client.AttachOptions{Lossless: true}))
-	defer a.Close()
+	closeLater(t, a)
 	var stdout, stderr, wantOut, wantErr bytes.Buffer
 	for i := 1; i <= lines; i++ {
 		fmt.Fprintf(&wantOut, "%d\n", i)

@@ -118,7 +118,7 @@ func TestStdinDoesNotHoldWait(t *testing.T) {
 	if err := cmd.Run(within(t)); err != nil {
 		t.Error(err)
 	}
-	w.Close()
+	_ = w.Close()
 }
 
 func TestStdinReadError(t *testing.T) {
@@ -181,8 +181,8 @@ func TestReadStdoutBeforeStderr(t *testing.T) {
 	done := make(chan error, 1)
 	go func() {
 		err := cmd.Wait()
-		stdoutW.Close()
-		stderrW.Close()
+		_ = stdoutW.Close()
+		_ = stderrW.Close()
 		done <- err
 	}()
 	if n, err := io.CopyN(io.Discard, stdoutR, 1_000_000); err != nil {

@@ -109,7 +109,7 @@ func TestWriteAndRead(t *testing.T) {
 			if want := data[size/2 : min(size, size/2+1000)]; err != nil || !bytes.Equal(part, want) {
 				t.Errorf("%d bytes of %d, %v", len(part), len(want), err)
 			}
-			r.Close()
+			_ = r.Close()
 		}
 	}
 }

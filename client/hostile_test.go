@@ -89,7 +89,7 @@ func serve(t *testing.T, register func(s *grpc.Server)) *client.Client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		c.Close()
+		_ = c.Close()
 		server.Stop()
 		if err := <-done; err != nil {
 			t.Error(err)

@@ -5,6 +5,7 @@ package client_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -77,7 +78,7 @@ func (c *cutConn) Read(b []byte) (int, error) {
 	c.line.mu.Unlock()
 	if c.left > 0 {
 		if c.left -= n; c.left == 0 {
-			c.Close()
+			_ = c.Close()
 		}
 	}
 	return n, err
@@ -94,7 +95,7 @@ func (c *cutConn) Write(b []byte) (int, error) {
 	c.line.out += int64(n)
 	c.line.mu.Unlock()
 	if cut {
-		c.Close()
+		_ = c.Close()
 		return n, net.ErrClosed
 	}
 	if c.limit > 0 {
@@ -119,7 +120,7 @@ func (l *line) cut() {
 	}
 	l.mu.Unlock()
 	for _, c := range conns {
-		c.Close()
+		_ = c.Close()
 	}
 }
 
@@ -286,6 +287,16 @@ func must[T any](t *testing.T) func(v T, err error) T {
 // sh is Client.Shell with a shell that is the same for every user.
 func sh(c *client.Client, script string) *client.Cmd {
 	cmd := c.Shell(script)
-	cmd.Spec.Shell = "/bin/sh"
+	cmd.Shell = "/bin/sh"
 	return cmd
+}
+
+// closeLater closes what a test opened before its client is closed.
+func closeLater(t testing.TB, c io.Closer) {
+	t.Helper()
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }

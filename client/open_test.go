@@ -100,7 +100,7 @@ func TestFollow(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := must[*client.Reader](t)(c.Files().Open(ctx, path, client.ReadOptions{Follow: true}))
-	defer r.Close()
+	closeLater(t, r)
 	b := make([]byte, 4)
 	for _, word := range []string{"one\n", "two\n"} {
 		if _, err := io.ReadFull(r, b); err != nil || string(b) != word {
@@ -129,7 +129,7 @@ func TestWatch(t *testing.T) {
 		Recursive: true,
 		Types:     []client.WatchEventType{client.Created, client.Renamed, client.Removed},
 	}))
-	defer w.Close()
+	closeLater(t, w)
 	if w.Directories() != 1 {
 		t.Errorf("%d directories", w.Directories())
 	}

@@ -36,7 +36,7 @@ func TestOneReaderThatStopsStopsNoOther(t *testing.T) {
 	stopped := make([]*client.Reader, 20)
 	for i := range stopped {
 		stopped[i] = must[*client.Reader](t)(c.Files().Open(ctx, "/dev/zero", client.ReadOptions{AllowSpecial: true}))
-		defer stopped[i].Close()
+		closeLater(t, stopped[i])
 	}
 	if out, err := sh(c, "seq 200000 | tail -1").Output(ctx); err != nil || string(out) != "200000\n" {
 		t.Errorf("%q, %v", out, err)
