@@ -112,9 +112,6 @@ func (cfg Config) withDefaults() Config {
 	if cfg.Command == nil {
 		cfg.Command = serveCommand
 	}
-	if cfg.Modules == nil {
-		cfg.Modules = vsockModules()
-	}
 	if cfg.Grace == 0 {
 		cfg.Grace = defaultGrace
 	}
@@ -141,17 +138,15 @@ func bringUp(cfg *Config) Options {
 	if cfg.Log == nil {
 		cfg.Log = defaultLog(cfg.Container)
 	}
-	failures = append(failures, linkDevices()...)
-	failures = append(failures, loopbackUp())
 	var options Options
-	if !cfg.Container {
+	if cfg.Container {
+		failures = append(failures, linkDevices()...)
+		failures = append(failures, loopbackUp(), protectFromOOM())
+	} else {
 		var err error
 		options, err = readCommandLine()
-		failures = append(failures, err, setHostname(options.Hostname), keepCtrlAltDel())
-		failures = append(failures, loadModules(append(cfg.Modules, options.Modules...))...)
-		failures = append(failures, setupCgroups()...)
+		failures = append(append(failures, err), bringUpMachine(cfg, options)...)
 	}
-	failures = append(failures, protectFromOOM())
 	for _, err := range failures {
 		if err != nil {
 			cfg.Log.Warn("boot step failed", "error", err)
@@ -162,6 +157,21 @@ func bringUp(cfg *Config) Options {
 	}
 	cfg.Log.Info("system is up", "took", time.Since(start).Round(time.Microsecond))
 	return options
+}
+
+// bringUpMachine is what only the owner of the kernel does. One thing after the
+// other: loading modules beside the rest was slower, as the processors of a
+// young machine mostly wait for each other.
+func bringUpMachine(cfg *Config, options Options) (failures []error) {
+	names := cfg.Modules
+	if names == nil {
+		names = vsockModules()
+	}
+	failures = append(failures, loadModules(slices.Concat(names, options.Modules))...)
+	failures = append(failures, setupCgroups()...)
+	failures = append(failures, linkDevices()...)
+	failures = append(failures, loopbackUp(), protectFromOOM(), setHostname(options.Hostname), keepCtrlAltDel())
+	return failures
 }
 
 func readCommandLine() (Options, error) {

@@ -50,14 +50,23 @@ func setupCgroups() (failures []error) {
 }
 
 // enableControllers hands every controller that the cgroup has on to its
-// children, one by one: one that refuses must not keep the others.
+// children. All at once is several times as fast; where one refuses, one by
+// one, so that it does not keep the others.
 func enableControllers(path string) (failures []error) {
-	controllers, err := os.ReadFile(path + "/cgroup.controllers")
+	text, err := os.ReadFile(path + "/cgroup.controllers")
 	if err != nil {
 		return []error{err}
 	}
-	for controller := range strings.FieldsSeq(string(controllers)) {
-		failures = append(failures, writeFile(path+"/cgroup.subtree_control", "+"+controller))
+	controllers := strings.Fields(string(text))
+	if len(controllers) == 0 {
+		return nil
+	}
+	control := path + "/cgroup.subtree_control"
+	if writeFile(control, "+"+strings.Join(controllers, " +")) == nil {
+		return nil
+	}
+	for _, controller := range controllers {
+		failures = append(failures, writeFile(control, "+"+controller))
 	}
 	return failures
 }
