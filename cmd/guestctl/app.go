@@ -53,7 +53,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	defer cancel(nil)
 	a.stdout.failed = cancel
 
-	root := newRoot(a)
+	root := newRoot(a) //nolint:contextcheck // commands have their context from cobra
 	root.SetArgs(args)
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
@@ -110,6 +110,9 @@ func (a *app) quick(ctx context.Context) (*client.Client, context.Context, conte
 func (a *app) warn(format string, args ...any) {
 	fmt.Fprintf(a.stderr, "guestctl: %s\n", fmt.Sprintf(format, args...))
 }
+
+// release closes what was only read from, when an error says nothing new.
+func release(c io.Closer) { _ = c.Close() }
 
 // env is a variable of guestctl's environment.
 func (a *app) env(name string) string {

@@ -97,7 +97,7 @@ func (a *app) attach(parent context.Context, f *attachFlags, id string) error {
 	if err != nil {
 		return firstCause(ctx, err)
 	}
-	defer t.output.Close()
+	defer release(t.output)
 	input := a.stdin
 	if info.Spec.Terminal != nil && isTerminal(a.stdin) && !f.noStdin {
 		keyboard := newDetachReader(a.stdin, keys)
@@ -108,7 +108,7 @@ func (a *app) attach(parent context.Context, f *attachFlags, id string) error {
 			return err
 		}
 		defer restore()
-		go leaveAt(keyboard, ctx, cancel)
+		go leaveAt(ctx, keyboard, cancel)
 	}
 	signals.start(ctx)
 	if !f.noStdin && info.Running() && (info.Spec.OpenStdin || info.Spec.Terminal != nil) {
@@ -122,7 +122,7 @@ func (a *app) attach(parent context.Context, f *attachFlags, id string) error {
 var errDetached = errors.New("detached")
 
 // leaveAt ends ctx when the detach keys were typed.
-func leaveAt(keyboard *detachReader, ctx context.Context, cancel context.CancelCauseFunc) {
+func leaveAt(ctx context.Context, keyboard *detachReader, cancel context.CancelCauseFunc) {
 	select {
 	case <-keyboard.detached:
 		cancel(errDetached)

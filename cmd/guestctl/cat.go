@@ -63,7 +63,7 @@ func (a *app) cat(ctx context.Context, f *catFlags, operands []string) error {
 		if err != nil {
 			return err
 		}
-		defer r.Close()
+		defer release(r)
 		_, err = r.WriteTo(a.stdout)
 		return err
 	})

@@ -246,7 +246,7 @@ func (c *copying) toStdout(ctx context.Context, from operand, bar *progress) (cl
 	if err != nil {
 		return client.Transfer{}, err
 	}
-	defer r.Close()
+	defer release(r)
 	n, err := r.WriteTo(bar.writer(c.app.stdout, r.Info().Size()))
 	return client.Transfer{Files: 1, Bytes: n}, err
 }

@@ -63,16 +63,20 @@ func (e *execution) run(parent context.Context) error {
 
 // wait waits for the command's end or for the keys that leave it.
 func (e *execution) wait(ctx context.Context) error {
-	waited := make(chan error, 1)
-	go func() { waited <- e.cmd.Wait() }()
+	var waitErr error
+	waited := make(chan struct{})
+	go func() {
+		defer close(waited)
+		waitErr = e.cmd.Wait()
+	}()
 	var detached <-chan struct{}
 	if e.keys != nil {
 		detached = e.keys.detached
 		defer e.keys.release()
 	}
 	select {
-	case err := <-waited:
-		return e.result(ctx, err)
+	case <-waited:
+		return e.result(ctx, waitErr)
 	case <-detached:
 		err := e.app.client.Close()
 		<-waited

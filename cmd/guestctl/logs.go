@@ -81,7 +81,7 @@ func (a *app) logs(ctx context.Context, f *logsFlags, id string) error {
 	if err != nil {
 		return err
 	}
-	defer output.Close()
+	defer release(output)
 	for event, err := range output.Events() {
 		if err != nil {
 			return err
@@ -141,7 +141,7 @@ func (a *app) printTail(ctx context.Context, f *logsFlags, process *client.Proce
 	if err != nil {
 		return nil, err
 	}
-	defer output.Close()
+	defer release(output)
 	tail := lastLines{limit: f.tail}
 	for event, err := range output.Events() {
 		if err != nil {

@@ -39,6 +39,9 @@ func (a *app) newProgress(f *cpFlags, name string) *progress {
 		progressbar.OptionClearOnFinish(),
 		progressbar.OptionSetWidth(20),
 		progressbar.OptionUseANSICodes(true),
+		// Without this a bar of unknown length has a goroutine that nobody
+		// awaits, and that reads what it must not.
+		progressbar.OptionSetSpinnerChangeInterval(0),
 	)}
 }
 

@@ -68,7 +68,7 @@ func (a *app) watch(ctx context.Context, f *watchFlags, operand string) error {
 	if err != nil {
 		return err
 	}
-	defer w.Close()
+	defer release(w)
 	a.warn("watching %d directories", w.Directories())
 	for n := 0; f.count <= 0 || n < f.count; n++ {
 		event, err := w.Next()
