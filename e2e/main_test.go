@@ -143,7 +143,7 @@ func connect(t *testing.T, vm *microvm.VM) *client.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { c.Close() })
+	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
 

@@ -59,7 +59,9 @@ kernel_version() {
 	local image version
 	for image in $(ls -v /boot/vmlinuz-*-cloud-amd64 /boot/vmlinuz-*-kvm 2>/dev/null); do
 		version=${image#/boot/vmlinuz-}
-		[ -f "/lib/modules/$version/modules.dep" ] && printf '%s\n' "$version"
+		if [ -f "/lib/modules/$version/modules.dep" ]; then
+			printf '%s\n' "$version"
+		fi
 	done | tail -n 1
 }
 

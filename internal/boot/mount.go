@@ -97,18 +97,16 @@ func linkDevices() (failures []error) {
 	return append(failures, linkPtmx())
 }
 
-// linkPtmx replaces devtmpfs's own ptmx node: it works only as long as devpts
-// is mounted beside it, and has the modes of the kernel instead of the mount.
+// linkPtmx makes /dev/ptmx where it is missing. devtmpfs's own node stays: it
+// opens the devpts that is mounted beside it (Documentation/filesystems/
+// devpts.rst), and a devtmpfs is one for the whole kernel, so that to replace
+// something in it would reach every other namespace.
 func linkPtmx() error {
-	info, err := os.Lstat("/dev/ptmx")
-	if err == nil && info.Mode().Type() == fs.ModeSymlink {
-		return nil
+	if _, err := os.Lstat("/dev/ptmx"); !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	if _, err := os.Lstat("/dev/pts/ptmx"); err != nil {
 		return fmt.Errorf("link /dev/ptmx: %w", err)
-	}
-	if err := os.Remove("/dev/ptmx"); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
 	}
 	return os.Symlink("pts/ptmx", "/dev/ptmx")
 }

@@ -23,23 +23,22 @@ const (
 
 // waitReady returns when the guest accepts a connection on the ready port.
 //
-// It tries only after PID 1 has started the agent: vhost-device-vsock can stop
-// working altogether when it gets connections for a guest whose driver is not
-// up yet.
+// It tries only after PID 1 has started the agent: vhost-device-vsock was seen
+// to go silent for good after connections for a guest whose driver was not up.
 func (vm *VM) waitReady(ctx context.Context) error {
 	select {
 	case <-vm.console.started:
 	case <-vm.console.stuck:
 		return errNoTimer
 	case <-vm.qemu.done:
-		return fmt.Errorf("%w: %v", ErrGuestEnded, vm.qemu.err)
+		return vm.guestEnded()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	return poll(ctx, func(ctx context.Context) (bool, error) {
 		select {
 		case <-vm.qemu.done:
-			return false, fmt.Errorf("%w: %v", ErrGuestEnded, vm.qemu.err)
+			return false, vm.guestEnded()
 		default:
 		}
 		ctx, cancel := context.WithTimeout(ctx, probeLimit)
@@ -49,6 +48,11 @@ func (vm *VM) waitReady(ctx context.Context) error {
 		}
 		return probeHybrid(ctx, vm.hybrid, vm.cfg.ReadyPort) == nil, nil
 	})
+}
+
+// guestEnded is the error of waiting for a guest that is no more.
+func (vm *VM) guestEnded() error {
+	return fmt.Errorf("%w (QEMU: %v)", ErrGuestEnded, vm.qemu.cmd.ProcessState)
 }
 
 // poll calls try until it says true or fails. The first call is at once.
@@ -99,6 +103,6 @@ func probeKernel(cid, port uint32) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	return unix.Connect(fd, &unix.SockaddrVM{CID: cid, Port: port})
 }

@@ -122,7 +122,7 @@ func (vm *VM) startDevice(ctx context.Context, program string) (socket string, e
 	return socket, poll(ctx, func(context.Context) (bool, error) {
 		select {
 		case <-vm.device.done:
-			return false, fmt.Errorf("vhost-device-vsock ended: %v\n%s", vm.device.err, vm.console.tail(5))
+			return false, fmt.Errorf("vhost-device-vsock ended (%v)\n%s", vm.device.cmd.ProcessState, vm.console.tail(5))
 		default:
 		}
 		_, err := os.Lstat(socket)

@@ -193,7 +193,7 @@ func (b *Box) waitReady(ctx context.Context) error {
 		select {
 		case <-ticker.C:
 		case <-b.done:
-			return fmt.Errorf("%w: %v\n%s", ErrEnded, b.err, b.output)
+			return fmt.Errorf("%w (%v)\n%s", ErrEnded, b.cmd.ProcessState, b.output)
 		case <-ctx.Done():
 			return fmt.Errorf("%w\n%s", ctx.Err(), b.output)
 		}

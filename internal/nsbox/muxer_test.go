@@ -33,7 +33,7 @@ func startMuxer(t *testing.T) (path string) {
 			go func() {
 				defer conn.Close()
 				text, _ := io.ReadAll(conn)
-				io.WriteString(conn, "got "+string(text))
+				_, _ = io.WriteString(conn, "got "+string(text))
 			}()
 		}
 	}()

@@ -93,7 +93,7 @@ func connect(t *testing.T, b *Box) *client.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { c.Close() })
+	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
 
@@ -232,7 +232,9 @@ func TestDiesWithItsStarter(t *testing.T) {
 		n, err := out.Read(buffer)
 		scanned += string(buffer[:n])
 		if _, rest, found := strings.Cut(scanned, "\nstarted "); found && strings.Contains(rest, "\n") {
-			fmt.Sscan(rest, &pid)
+			if _, err := fmt.Sscan(rest, &pid); err != nil {
+				t.Fatal(err)
+			}
 		}
 		if err != nil {
 			t.Fatalf("%v\n%s", err, scanned)

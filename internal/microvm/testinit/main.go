@@ -31,7 +31,7 @@ func main() {
 	}
 }
 
-// anyCID is VMADDR_CID_ANY: see facts about CIDs that change.
+// anyCID is VMADDR_CID_ANY: the guest's own CID may not be known yet.
 const anyCID = 1<<32 - 1
 
 func serve() error {
@@ -73,13 +73,16 @@ func answer(conn net.Conn) {
 		panic("asked to crash")
 	case "dial": // the host on a port
 		var port uint32
-		fmt.Sscan(rest, &port)
+		if _, err := fmt.Sscan(rest, &port); err != nil {
+			fmt.Fprintln(conn, err)
+			return
+		}
 		out, err := vsock.Dial(vsock.Host, port, nil)
 		if err != nil {
 			fmt.Fprintln(conn, err)
 			return
 		}
-		defer out.Close()
+		defer func() { _ = out.Close() }()
 		fmt.Fprintln(out, "hello from the guest")
 		_, _ = io.Copy(conn, out)
 	case "end":
