@@ -70,14 +70,20 @@ func readInheritance(log *slog.Logger, shim bool) inheritance {
 	return i
 }
 
-// settle gives a new process the neutral values of what it inherited.
-func (i inheritance) settle(pid int) {
+// settlePriorities gives a new process the neutral values of what it inherited
+// and the shim, which sets both, did not see to.
+func (i inheritance) settlePriorities(pid int) {
 	if i.oomScoreAdj != 0 {
 		_ = os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte("0"), 0)
 	}
 	if i.nice != 0 {
 		_ = unix.Setpriority(unix.PRIO_PROCESS, pid, 0)
 	}
+}
+
+// settleFiles gives a new process the limit on descriptors that the agent
+// began with.
+func (i inheritance) settleFiles(pid int) {
 	if i.files == nil {
 		return
 	}

@@ -99,14 +99,20 @@ func (p *Process) begin(ctx context.Context, pl *plan, attach func(*output) erro
 	}
 	f := &fork{plan: pl, io: p.io, cg: p.cg, shim: t.cfg.Shim, noSetgroups: t.inherit.noSetgroups}
 	var err error
-	if pl.needShim() || t.inherit.needShim() {
+	shim := pl.needShim() || t.inherit.needShim()
+	if shim {
 		p.pid, p.pidfd, err = f.throughShim(ctx)
 	} else {
 		p.pid, p.pidfd, err = f.direct()
 	}
 	p.started = time.Now()
 	if err == nil {
-		t.inherit.settle(p.pid)
+		if !shim {
+			t.inherit.settlePriorities(p.pid)
+		}
+		if !pl.limitsFiles() {
+			t.inherit.settleFiles(p.pid)
+		}
 	}
 	return err
 }
@@ -115,6 +121,11 @@ func (p *Process) begin(ctx context.Context, pl *plan, attach func(*output) erro
 func (p *plan) needShim() bool {
 	s := p.spec
 	return len(s.Rlimits) > 0 || s.Nice != 0 || s.OOMScoreAdj != 0 || s.Umask != nil
+}
+
+// limitsFiles reports whether spec has a limit on descriptors of its own.
+func (p *plan) limitsFiles() bool {
+	return slices.ContainsFunc(p.spec.Rlimits, func(l Rlimit) bool { return l.Resource == unix.RLIMIT_NOFILE })
 }
 
 // A fork is one attempt to start a process.
