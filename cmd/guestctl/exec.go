@@ -39,7 +39,8 @@ and USR2 sent to guestctl go to the program's process group.
 The program is killed, with all that descends from it, if guestctl is killed or
 the connection breaks. With --keep it runs on, and 'guestctl attach ID' comes
 back to it; if it has no stdin, guestctl itself goes on where it was as soon as
-the agent is reached again, without a byte lost.
+the agent is reached again. Nothing is lost then, unless the program wrote more
+than --buffer meanwhile, which is an error.
 
 If the reader of guestctl's stdout goes away, the program gets SIGPIPE, as it
 would from a pipe; one that does not heed it is killed after a second, unless

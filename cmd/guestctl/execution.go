@@ -129,7 +129,7 @@ func (e *execution) result(ctx context.Context, err error) error {
 	if status := e.cmd.ExitStatus; status != nil {
 		return e.app.exited(status)
 	}
-	if e.keep && errors.Is(err, client.ErrUnavailable) {
+	if e.keep && (errors.Is(err, client.ErrUnavailable) || errors.Is(err, client.ErrOutputLost)) {
 		e.app.warn("it may run on: guestctl attach %s", escape(e.cmd.Process.ID()))
 	}
 	return err

@@ -16,6 +16,7 @@ type runFlags struct {
 	tty    bool
 	merge  bool
 	script bool
+	shell  string
 	json   bool
 }
 
@@ -48,6 +49,7 @@ func newRun(a *app) *cobra.Command {
 	flags.BoolVarP(&f.tty, "tty", "t", false, "run it on a terminal, which 'attach' connects to")
 	flags.BoolVar(&f.merge, "merge-stderr", false, "have its stderr in stdout, in the order of its writes")
 	flags.BoolVar(&f.script, "script", false, "PROG is a script for the user's login shell")
+	flags.StringVar(&f.shell, "shell", "", "with --script: for the shell at this absolute `path` instead")
 	jsonFlag(cmd, &f.json)
 	a.completeProgram(cmd)
 	return cmd
@@ -64,7 +66,9 @@ func (a *app) start(ctx context.Context, f *runFlags, args []string) error {
 		if len(args) > 1 {
 			return usagef("--script takes one argument, the script")
 		}
-		spec.Args, spec.Script = nil, args[0]
+		spec.Args, spec.Script, spec.Shell = nil, args[0], f.shell
+	} else if f.shell != "" {
+		return usagef("--shell goes with --script")
 	}
 	if f.tty {
 		spec.Terminal = &client.Terminal{Term: a.env("TERM")}

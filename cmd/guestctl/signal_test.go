@@ -160,7 +160,7 @@ func TestKilled(t *testing.T) {
 }
 
 // TestCutConnection: without --keep a cut is the end, and an error; with it
-// nothing is lost.
+// nothing is lost, as long as the agent keeps what is written meanwhile.
 func TestCutConnection(t *testing.T) {
 	socket := newAgent(t)
 	proxy, err := newCutter(socket, false, 3_000_000, 4_000_000)
@@ -184,7 +184,7 @@ func TestCutConnection(t *testing.T) {
 	}
 	stdout.Reset()
 	stderr.Reset()
-	cmd = guestctl(t, proxy.socket(), "exec", "--keep", "--", "sh", "-c", script)
+	cmd = guestctl(t, proxy.socket(), "exec", "--keep", "--buffer", "16M", "--", "sh", "-c", script)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if code := exitCodeOf(t, cmd.Run()); code != 12 {
 		t.Errorf("exit code %d: %s", code, stderr.String())
