@@ -73,7 +73,7 @@ type Config struct {
 	Logger *slog.Logger
 
 	// LookupUser resolves a user for [System.AsUser] and "~user"; nil is
-	// [passwd.Lookup].
+	// [passwd.Lookup] behind a [passwd.Cache].
 	LookupUser func(spec string) (passwd.Identity, error)
 
 	// MaxSorted bounds the entries that a sorted listing holds in memory; a
@@ -107,7 +107,7 @@ func New(cfg Config) (*System, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	if cfg.LookupUser == nil {
-		cfg.LookupUser = passwd.Lookup
+		cfg.LookupUser = new(passwd.Cache).Lookup
 	}
 	if cfg.MaxSorted == 0 {
 		cfg.MaxSorted = DefaultMaxSorted

@@ -73,7 +73,7 @@ type Config struct {
 	// agent's own cgroup. "none" does without cgroups.
 	Cgroup string
 
-	// Passwd resolves a user. Nil is passwd.Lookup.
+	// Passwd resolves a user. Nil is passwd.Lookup behind a passwd.Cache.
 	Passwd func(spec string) (passwd.Identity, error)
 
 	// Shim is how to run this program so that it calls [ExecShim] with the

@@ -99,7 +99,7 @@ func (c *Config) setDefaults() {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	if c.Passwd == nil {
-		c.Passwd = passwd.Lookup
+		c.Passwd = new(passwd.Cache).Lookup
 	}
 	c.RingSize = max(minRing, cmp.Or(c.RingSize, DefaultRingSize))
 	c.RingTotal = cmp.Or(c.RingTotal, DefaultRingTotal)
