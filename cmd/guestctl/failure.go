@@ -128,7 +128,7 @@ func (a *app) explain(command *cobra.Command, err error) int {
 	if start, ok := errors.AsType[*client.StartError](err); ok && (start.Stage == "lookup" || start.Stage == "exec") {
 		return startCode(start)
 	}
-	if errors.Is(err, client.ErrUnavailable) || errors.Is(err, net.ErrClosed) {
+	if errors.Is(err, client.ErrUnavailable) || errors.Is(err, net.ErrClosed) || errors.Is(err, context.DeadlineExceeded) {
 		return exitBroken
 	}
 	return own(exitFailed)
@@ -161,12 +161,15 @@ func startCode(err *client.StartError) int {
 
 // hint says what to do about an agent that cannot be reached.
 func (a *app) hint(err error) string {
+	const again = " A guest that is still booting is waited for with --retry 30s"
 	broken, ok := errors.AsType[*client.ConnectionError](err)
+	if !ok && errors.Is(err, context.DeadlineExceeded) {
+		return "the guest does not answer; is it paused, or out of memory?"
+	}
 	if !ok {
 		return ""
 	}
 	address, _ := vsock.ParseAddr(broken.Agent)
-	const again = "; a guest that is still booting is waited for with --retry 30s"
 	switch {
 	case broken.Lost:
 		return "the guest may have gone down, or its agent may have been started anew; 'guestctl ps -a' tells what still runs"
@@ -175,15 +178,15 @@ func (a *app) hint(err error) string {
 	case errors.Is(err, fs.ErrNotExist) && address.Transport == vsock.Unix:
 		return "there is no such socket; is the agent serving there ('guestd serve --listen " + broken.Agent + "')?"
 	case errors.Is(err, fs.ErrNotExist):
-		return "there is no such socket; is the machine running, with its vsock device at that path?" + again[1:]
+		return "there is no such socket; is the machine running, with its vsock device at that path?" + again
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ECONNRESET):
-		return "nothing answers there; is guestd running in the guest, and serving that port" + "?" + again[1:]
+		return "nothing answers there; is guestd running in the guest, and serving that port?" + again
 	case errors.Is(err, fs.ErrPermission):
 		return "only the agent's own user and root may use a unix socket, and who may write to a VMM's socket that one"
 	case errors.Is(err, syscall.ENODEV), errors.Is(err, errors.ErrUnsupported), errors.Is(err, syscall.EAFNOSUPPORT):
 		return "this machine has no AF_VSOCK (on Linux: modprobe vhost_vsock); Firecracker and Cloud Hypervisor want hybrid:SOCKET:PORT"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT):
-		return "the guest does not answer; is it running, and not paused?" + again[1:]
+		return "the guest does not answer; is it running, and not paused?" + again
 	}
 	return "is the address right? See 'guestctl help addresses'"
 }

@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -143,19 +144,22 @@ type cutter struct {
 	target   string
 	conns    sync.WaitGroup
 
+	passed  atomic.Int64 // bytes, both ways
 	mu      sync.Mutex
 	budgets []int64 // of the next connections
+	once    bool    // nothing is passed on after the first connection
 	up      bool    // budgets count what the client sends, not what it gets
 	open    map[net.Conn]bool
 }
 
-// newCutter listens on a socket beside the target.
-func newCutter(target string, up bool, budgets ...int64) (*cutter, error) {
+// newCutter listens on a socket beside the target. With once there is but one
+// connection.
+func newCutter(target string, up, once bool, budgets ...int64) (*cutter, error) {
 	l, err := net.Listen("unix", filepath.Join(filepath.Dir(target), "cutter"))
 	if err != nil {
 		return nil, err
 	}
-	c := &cutter{listener: l, target: target, budgets: budgets, up: up, open: make(map[net.Conn]bool)}
+	c := &cutter{listener: l, target: target, budgets: budgets, up: up, once: once, open: make(map[net.Conn]bool)}
 	c.conns.Go(c.serve)
 	return c, nil
 }
@@ -163,10 +167,14 @@ func newCutter(target string, up bool, budgets ...int64) (*cutter, error) {
 func (c *cutter) socket() string { return c.listener.Addr().String() }
 
 func (c *cutter) serve() {
-	for {
+	for first := true; ; first = false {
 		near, err := c.listener.Accept()
 		if err != nil {
 			return
+		}
+		if c.once && !first {
+			near.Close()
+			continue
 		}
 		far, err := net.Dial("unix", c.target)
 		if err != nil {
@@ -195,7 +203,8 @@ func (c *cutter) pass(to, from net.Conn, budget int64) {
 	if budget > 0 {
 		r = io.LimitReader(from, budget)
 	}
-	_, _ = io.Copy(to, r)
+	n, _ := io.Copy(to, r)
+	c.passed.Add(n)
 	c.mu.Lock()
 	delete(c.open, to)
 	delete(c.open, from)
@@ -343,7 +352,7 @@ func scriptCutter(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Check(err)
 		budgets = append(budgets, n)
 	}
-	c, err := newCutter(strings.TrimPrefix(ts.Getenv(agentVariable), "unix:"), args[0] == "up", budgets...)
+	c, err := newCutter(strings.TrimPrefix(ts.Getenv(agentVariable), "unix:"), args[0] == "up", false, budgets...)
 	ts.Check(err)
 	ts.Defer(c.close)
 	ts.Setenv("CUT", "unix:"+c.socket())

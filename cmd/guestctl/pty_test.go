@@ -186,7 +186,7 @@ func TestTerminalRestored(t *testing.T) {
 		"connection": {255, func(_ *testing.T, _ *console, proxy *cutter) { proxy.close() }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			proxy, err := newCutter(newAgent(t), false)
+			proxy, err := newCutter(newAgent(t), false, false)
 			if err != nil {
 				t.Fatal(err)
 			}

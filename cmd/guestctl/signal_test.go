@@ -163,7 +163,7 @@ func TestKilled(t *testing.T) {
 // nothing is lost, as long as the agent keeps what is written meanwhile.
 func TestCutConnection(t *testing.T) {
 	socket := newAgent(t)
-	proxy, err := newCutter(socket, false, 3_000_000, 4_000_000)
+	proxy, err := newCutter(socket, false, false, 3_000_000, 4_000_000)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -262,5 +262,29 @@ func TestWatch(t *testing.T) {
 	}
 	if strings.Contains(stdout.String(), "x.o") {
 		t.Error("what is excluded was told")
+	}
+}
+
+// TestAttachOverCuts: an attachment goes on where its connection broke.
+func TestAttachOverCuts(t *testing.T) {
+	socket := newAgent(t)
+	outputOf(t, socket, "run", "--id", "p", "--buffer", "16M", "--", "sh", "-c", "seq 1 500000; exit 3")
+	want, err := exec.Command("seq", "1", "500000").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy, err := newCutter(socket, false, false, 500_000, 1_000_000, 1_000_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer proxy.close()
+	cmd := guestctl(t, proxy.socket(), "attach", "--replay", "--lossless", "p")
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if code := exitCodeOf(t, cmd.Run()); code != 3 {
+		t.Errorf("exit code %d: %s", code, stderr.String())
+	}
+	if !bytes.Equal(stdout.Bytes(), want) {
+		t.Errorf("%d bytes, not %d: %s", stdout.Len(), len(want), stderr.String())
 	}
 }
