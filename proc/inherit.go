@@ -49,7 +49,9 @@ func readInheritance(log *slog.Logger, shim bool) inheritance {
 	if f := readFields("/proc/self/setgroups"); len(f) == 1 {
 		i.noSetgroups = f[0] == "deny"
 	}
-	status, _ := os.ReadFile("/proc/self/status")
+	// Of this thread: the main one may have been retired by the Go runtime, which
+	// then blocks everything in it.
+	status, _ := os.ReadFile("/proc/thread-self/status")
 	for line := range strings.Lines(string(status)) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), ":")
 		value = strings.TrimSpace(value)

@@ -36,10 +36,13 @@ func serve(args []string, stderr io.Writer) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: c.LogLevel}))
+	startClean(log)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	// A host that is gone closes our stderr too; the agent stays.
-	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP)
+	// A host that is gone closes our stderr too; the agent stays. The signals are
+	// caught instead of ignored, because only that ends with exec: package proc
+	// would otherwise have to repair every child.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE, syscall.SIGHUP)
 	protectFromOOM(log)
 
 	limitMemory(c.outputTotal())
