@@ -41,7 +41,8 @@ func (e *execution) run(parent context.Context) error {
 	if parent.Err() != nil {
 		return context.Cause(parent)
 	}
-	if e.terminal != nil {
+	// Without input from it the terminal stays as it is: Ctrl-C is a signal.
+	if e.keys != nil {
 		restore, err := e.terminal.raw()
 		if err != nil {
 			return err

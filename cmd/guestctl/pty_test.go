@@ -158,6 +158,16 @@ func TestTerminal(t *testing.T) {
 	c.ends(3)
 }
 
+// TestTerminalWithoutInput: with -t alone Ctrl-C is a signal to guestctl, which
+// passes it on.
+func TestTerminalWithoutInput(t *testing.T) {
+	c := onTerminal(t, newAgent(t), "exec", "-t", "--", "sh", "-c", "trap 'echo caught; exit 7' INT; tty; while :; do sleep 0.02; done")
+	c.sees("/dev/pts/")
+	c.types("\x03")
+	c.sees("caught")
+	c.ends(7)
+}
+
 func TestTerminalEndOfFile(t *testing.T) {
 	c := onTerminal(t, newAgent(t), "exec", "-it", "--", "sh", "-c", "echo ready; cat; exit 6")
 	c.sees("ready")

@@ -46,8 +46,9 @@ are printed as they are.
 `
 
 const jsonHelp = `--json prints one JSON value, or, for what goes on (logs, watch, cp with several
-sources), one value on a line. Names are stable: fields are added, never renamed
-or given another meaning. Fields without a value are left out.
+sources), one value on a line. ls, ps, stat and a wait for ends print an array. Names
+are stable: fields are added, never renamed or given another meaning. Fields
+without a value are left out.
 
 Times are RFC 3339 with nanoseconds, durations seconds, sizes bytes, modes octal
 strings with the four digits of chmod. Names in Linux are bytes: where one is
@@ -60,8 +61,9 @@ its name, holds it in base64.
   process   id handle pid state args script user dir terminal stdin start_time
             exit stdout stderr subscribers labels
             state: running exited; stdout, stderr: oldest end (offsets)
-  exit      code signal signal_number core_dumped timed_out out_of_memory
-            end_time duration user_time system_time max_rss output_held
+  exit      code signal signal_number core_dumped timed_out end_time duration
+            user_time system_time max_rss output_held
+            out_of_memory{scope kills peak}
             code is absent if a signal ended it
   logs      stream offset text raw_text | gap{stream offset bytes} | exit
   watch     event path old_path directory
@@ -70,7 +72,17 @@ its name, holds it in base64.
   wait      process condition exit matched offset
             condition: exit port output file http
   cp        source destination files directories symlinks hard_links special
-            bytes skipped skips duration
+            bytes skipped skips{path reason} duration
   run       id handle pid
+  stat -f   path total_bytes free_bytes available_bytes total_inodes free_inodes
+            block_bytes type read_only
   env       an object of the variables
+  info      agent version api_revision boot_id start_time uptime hostname
+            kernel_release architecture os_id os_version cpus memory_bytes
+            agent_pid agent_parent_pid vsock_cid
+            capabilities{cgroup_kill cgroup_controllers switch_user features}
+            metrics{processes_running processes_retained processes_started_total
+            output_bytes output_bytes_limit file_handles connections
+            connections_refused_total goroutines open_fds resident_bytes
+            memory_available_bytes}
 `

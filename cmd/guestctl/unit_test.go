@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -272,6 +273,24 @@ func TestEveryCommandTeaches(t *testing.T) {
 		for line := range strings.SplitSeq(cmd.Long+"\n"+cmd.Example, "\n") {
 			if len([]rune(line)) > 88 {
 				t.Errorf("%s: %d columns: %s", cmd.Name(), len([]rune(line)), line)
+			}
+		}
+	}
+}
+
+// TestJSONIsDocumented: 'help json' names every field that is printed.
+func TestJSONIsDocumented(t *testing.T) {
+	words := strings.FieldsFunc(jsonHelp, func(r rune) bool { return r != '_' && (r < 'a' || r > 'z') })
+	for _, value := range []any{
+		jsonFile{}, jsonProcess{}, jsonRange{}, jsonExit{}, jsonOOM{}, logEntry{}, jsonGap{}, jsonEvent{}, waited{},
+		jsonCopy{}, jsonSkip{}, jsonFilesystem{}, jsonInfo{}, jsonAbility{}, jsonMetrics{},
+	} {
+		kind := reflect.TypeOf(value)
+		for i := range kind.NumField() {
+			name, _, _ := strings.Cut(kind.Field(i).Tag.Get("json"), ",")
+			plain := strings.TrimPrefix(name, "raw_")
+			if !slices.Contains(words, name) && !slices.Contains(words, plain) {
+				t.Errorf("%s.%s is not in 'guestctl help json'", kind.Name(), name)
 			}
 		}
 	}

@@ -24,7 +24,7 @@ const cleanMark = "GUESTD_CLEAN_START"
 // cost of a plain start; a new execution of the same process begins without.
 func startClean(log *slog.Logger) {
 	if os.Getenv(cleanMark) != "" {
-		os.Unsetenv(cleanMark)
+		_ = os.Unsetenv(cleanMark)
 		return
 	}
 	if !inheritedSignals() {

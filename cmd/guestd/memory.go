@@ -27,7 +27,7 @@ func (c config) outputTotal() int64 {
 	total := int64(proc.DefaultRingTotal)
 	var info unix.Sysinfo_t
 	if unix.Sysinfo(&info) == nil {
-		total = min(total, int64(uint64(info.Totalram)*uint64(info.Unit)/outputShare))
+		total = min(total, int64(info.Totalram*uint64(info.Unit)/outputShare))
 	}
 	return total
 }

@@ -129,7 +129,7 @@ func makeEntries(dir string, n int) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	if err := unix.Mknodat(fd, "f0000000", unix.S_IFREG|0o644, 0); err != nil {
 		return err
 	}

@@ -61,11 +61,8 @@ func measurements() []measurement {
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == peerCommand {
-		if err := servePeer(os.Args[2:]); err != nil {
-			fmt.Fprintln(os.Stderr, "bench peer:", err)
-			os.Exit(1)
-		}
-		return
+		fmt.Fprintln(os.Stderr, "bench peer:", servePeer(os.Args[2:]))
+		os.Exit(1)
 	}
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)

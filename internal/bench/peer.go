@@ -29,7 +29,7 @@ const (
 )
 
 // servePeer listens on the unix socket args[0] and stores to, or sends, the
-// file args[1].
+// file args[1]. It returns only with an error; its parent kills it.
 func servePeer(args []string) error {
 	if len(args) != 2 {
 		return errors.New("usage: peer SOCKET FILE")

@@ -102,7 +102,7 @@ func downloadFile(ctx context.Context, b *bench) ([]row, error) {
 			if err != nil {
 				return err
 			}
-			defer reader.Close()
+			defer func() { _ = reader.Close() }()
 			n, err := io.Copy(io.Discard, reader)
 			if err == nil && n != b.size {
 				err = fmt.Errorf("%d bytes arrived instead of %d", n, b.size)

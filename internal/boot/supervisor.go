@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 )
@@ -92,6 +93,9 @@ func (s *supervisor) startAgent() {
 	}
 	s.pid = pid
 	s.log.Info("agent started", "pid", pid)
+	// Nothing is under way now, and a kernel that hands out huge pages has given
+	// the few hundred kilobytes of our heap 4 MB.
+	debug.FreeOSMemory()
 }
 
 // reap collects every child that has ended and says whether none is left.

@@ -101,7 +101,7 @@ func (d *demo) command(ctx context.Context) error {
 	var exit *client.ExitError
 	err := d.timed("a shell command, start to exit", func() error {
 		if err := cmd.Run(ctx); !errors.As(err, &exit) {
-			return fmt.Errorf("it should have exited with 3, but: %v", err)
+			return fmt.Errorf("it should have exited with 3, but: %w", err)
 		}
 		return nil
 	})
@@ -206,7 +206,7 @@ func (d *demo) download(ctx context.Context) error {
 		return err
 	}
 	if _, err := d.Files().Stat(ctx, d.guest); !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("the directory is still there: %v", err)
+		return errors.Join(errors.New("the directory is still there"), err)
 	}
 	return nil
 }

@@ -50,7 +50,7 @@ func run(ctx context.Context, guestd, guestctl, kind string) error {
 	if err != nil {
 		return err
 	}
-	defer box.end()
+	defer box.end(ctx)
 	dir, err := os.MkdirTemp("", "guestd-demo")
 	if err != nil {
 		return err

@@ -55,7 +55,7 @@ func (s *show) startVM(ctx context.Context, guestd string) (*sandbox, error) {
 		return nil, err
 	}
 	s.say("Running: a QEMU microVM (%s), its agent at %s", vm.AccelDescription(), vm.Addr(microvm.PortAgent))
-	return connect(&sandbox{address: vm.Addr(microvm.PortAgent), console: vm.Console, stop: vm.Stop})
+	return connect(ctx, &sandbox{address: vm.Addr(microvm.PortAgent), console: vm.Console, stop: vm.Stop})
 }
 
 func (s *show) startBox(ctx context.Context, guestd string, missing error) (*sandbox, error) {
@@ -73,25 +73,25 @@ func (s *show) startBox(ctx context.Context, guestd string, missing error) (*san
 		return nil, err
 	}
 	s.say("Running: %s, its agent at %s", box.Description(), box.Addr(nsbox.PortAgent))
-	return connect(&sandbox{address: box.Addr(nsbox.PortAgent), console: box.Console, stop: box.Stop})
+	return connect(ctx, &sandbox{address: box.Addr(nsbox.PortAgent), console: box.Console, stop: box.Stop})
 }
 
 // connect makes the client of a sandbox that was started.
-func connect(s *sandbox) (*sandbox, error) {
+func connect(ctx context.Context, s *sandbox) (*sandbox, error) {
 	address, err := vsock.ParseAddr(s.address)
 	if err == nil {
 		s.wire = &wire{address: address}
 		s.Client, err = client.New(s.wire.dial, client.Config{Name: s.address})
 	}
 	if err != nil {
-		return nil, errors.Join(err, s.stop(context.Background()))
+		return nil, errors.Join(err, s.stop(context.WithoutCancel(ctx)))
 	}
 	return s, nil
 }
 
-func (s *sandbox) end() {
+func (s *sandbox) end(ctx context.Context) {
 	s.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), endTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
 	defer cancel()
 	if err := s.stop(ctx); err != nil {
 		fmt.Println("  the sandbox did not end in order:", err)

@@ -75,7 +75,7 @@ func currentVersion() (v version) {
 		if !ok {
 			continue
 		}
-		v[i].there, v[i].dev, v[i].ino, v[i].size = true, uint64(st.Dev), st.Ino, st.Size
+		v[i].there, v[i].dev, v[i].ino, v[i].size = true, st.Dev, st.Ino, st.Size
 		v[i].mtime, v[i].change = st.Mtim, st.Ctim
 	}
 	return v
