@@ -18,8 +18,12 @@ type target interface {
 	resize(ctx context.Context) error
 }
 
-// relay passes this process's signals on to a program in the guest. Until it
-// has started, a signal ends the attempt.
+// startGrace is how long a signal that comes before the program runs is kept for
+// it: it may have started already, without our knowing it yet.
+const startGrace = time.Second
+
+// relay passes this process's signals on to a program in the guest. One that
+// comes while the start hangs ends the attempt.
 type relay struct {
 	target   target
 	cancel   context.CancelCauseFunc
@@ -29,6 +33,7 @@ type relay struct {
 	starting sync.WaitGroup
 	running  sync.WaitGroup
 	started  chan struct{}
+	early    os.Signal // came before started; nil if none did
 }
 
 // relaySignals begins to take signals. Cancel is called with the cause when one
@@ -53,12 +58,23 @@ func relaySignals(t target, cancel context.CancelCauseFunc) *relay {
 }
 
 func (r *relay) beforeStart() {
-	select {
-	case s := <-r.signals:
-		number, _ := s.(syscall.Signal)
+	var given <-chan time.Time // up on the start
+	for {
+		select {
+		case s := <-r.signals:
+			if r.early == nil {
+				r.early, given = s, time.After(startGrace)
+				continue
+			}
+		case <-given:
+		case <-r.started:
+			return
+		case <-r.stopped:
+			return
+		}
+		number, _ := r.early.(syscall.Signal)
 		r.cancel(&signalError{number})
-	case <-r.started:
-	case <-r.stopped:
+		return
 	}
 }
 
@@ -75,6 +91,12 @@ func (r *relay) start(ctx context.Context) {
 }
 
 func (r *relay) run(ctx context.Context) {
+	if r.early != nil {
+		if err := r.target.signal(ctx, r.early); err != nil {
+			r.cancel(err)
+			return
+		}
+	}
 	for {
 		var err error
 		select {
