@@ -3,7 +3,6 @@ package conformance
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"strconv"
@@ -100,14 +99,15 @@ func (s *suite) watchTree(t *testing.T) {
 }
 
 // watchLater: nothing is missed in directories that come while it is watched,
-// however quickly they are filled.
+// however quickly they are filled, or full already.
 func (s *suite) watchLater(t *testing.T) {
 	dir := s.memory(t, "")
-	w := s.startWatch(t, dir, client.WatchOptions{Recursive: true, Types: []client.WatchEventType{client.Created}})
+	s.sh(t, "cd %s; mkdir -p watched stage/in/e/f; : >stage/in/e/f/x", dir)
+	w := s.startWatch(t, dir+"/watched", client.WatchOptions{Recursive: true, Types: []client.WatchEventType{client.Created}})
 	n := s.scale(200, 40)
-	s.sh(t, "cd %s; i=0; while [ $i -lt %d ]; do mkdir -p d$i/e/f; : >d$i/e/f/x; i=$((i+1)); done", dir, n)
+	s.sh(t, "cd %s/watched; mv ../stage/in .; i=1; while [ $i -lt %d ]; do mkdir -p $i/e/f; : >$i/e/f/x; i=$((i+1)); done; mv in 0; : >0/e/f/later", dir, n)
 	seen := map[string]int{}
-	for len(seen) < 4*n {
+	for seen["0/e/f/later"] == 0 {
 		event, err := w.Next()
 		must(t, err)
 		if event.Type != client.Created {
@@ -116,8 +116,12 @@ func (s *suite) watchLater(t *testing.T) {
 		seen[event.Path]++
 	}
 	for i := range n {
+		first := strconv.Itoa(i)
+		if i == 0 {
+			first = "in" // as it was called then
+		}
 		for _, p := range []string{"", "/e", "/e/f", "/e/f/x"} {
-			if p = fmt.Sprintf("d%d%s", i, p); seen[p] != 1 {
+			if p = first + p; seen[p] != 1 {
 				t.Errorf("%s came %d times", p, seen[p])
 			}
 		}

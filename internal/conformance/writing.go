@@ -66,7 +66,10 @@ func (s *suite) writeModes(t *testing.T) {
 	}
 	write("", client.WriteOptions{Mode: client.Overwrite}, "")
 	must(t, files.Remove(ctx, file))
-	write("new", client.WriteOptions{Mode: client.Append}, "new")
+	write("new", client.WriteOptions{Mode: client.Append, Perm: 0o622}, "new")
+	if info, err := files.Stat(ctx, file); err != nil || info.Mode() != 0o622 {
+		t.Errorf("mode %v, %v", info, err)
+	}
 	must(t, files.Remove(ctx, file))
 	write("new", client.WriteOptions{Mode: client.Update, Offset: 1}, "\x00new")
 	write("", client.WriteOptions{Sync: true}, "")
