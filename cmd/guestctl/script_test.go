@@ -29,6 +29,7 @@ func TestScripts(t *testing.T) {
 				}
 			})
 			env.Setenv(agentVariable, "unix:"+socket)
+			env.Setenv("GORACE", raceOptions)
 			return nil
 		},
 	})
