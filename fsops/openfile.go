@@ -252,9 +252,31 @@ func closeWritten(close func() error) error {
 // reserveSpace reserves size bytes from offset on without changing what the
 // file's size is. A file system that cannot is asked at the latest by the write.
 func reserveSpace(fd int, offset, size int64) error {
+	// Of what can never fit, fallocate(2) takes all there is before it says so,
+	// and nobody else could write meanwhile.
+	if needsMoreThanFree(fd, offset, size) {
+		return unix.ENOSPC
+	}
 	err := retry(func() error { return unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, offset, size) })
 	if isAny(err, unix.EOPNOTSUPP, unix.ENOSYS, unix.ENODEV, unix.EINVAL, unix.ESPIPE) {
 		return nil
 	}
 	return err
+}
+
+// needsMoreThanFree reports whether a reservation is larger than all that is
+// free. It is sure if it says so: what the file has already is not counted.
+func needsMoreThanFree(fd int, offset, size int64) bool {
+	var disk unix.Statfs_t
+	var file unix.Stat_t
+	if unix.Fstatfs(fd, &disk) != nil || unix.Fstat(fd, &file) != nil {
+		return false
+	}
+	const block = 512 // of st_blocks, whatever the file system's
+	has := file.Blocks * block
+	if disk.Blocks == 0 || disk.Frsize <= 0 || has < file.Size {
+		return false // without a limit of its own; or with holes, of which nobody knows where
+	}
+	needs := min(size, offset+size-has)
+	return needs > 0 && uint64(needs)/uint64(disk.Frsize) > disk.Bfree
 }
