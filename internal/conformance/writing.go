@@ -232,7 +232,7 @@ func (s *suite) writeChecksum(t *testing.T) {
 func (s *suite) writeSize(t *testing.T) {
 	file := s.path(t, "file")
 	s.put(t, file, "old")
-	for _, size := range []int64{1, 99} {
+	for _, size := range []int64{1, 99, 1 << 43} {
 		_, err := s.client.Files().WriteFile(s.context(t), file, strings.NewReader("new"), client.WriteOptions{Size: size})
 		wantError(t, fmt.Sprintf("3 bytes instead of %d", size), err)
 		if got := s.get(t, file); got != "old" {
