@@ -243,7 +243,7 @@ func (x *execution) handle(ctx context.Context, req *guestdv1.ExecRequest) error
 		return x.stdin(ctx, mem.BufferSlice{mem.SliceBuffer(r.Stdin)})
 	case *guestdv1.ExecRequest_StdinEof:
 		if x.input == nil {
-			return proc.ErrNoStdin
+			return nil // /dev/null is at its end already
 		}
 		return x.input.put(ctx, nil)
 	case *guestdv1.ExecRequest_Resize:

@@ -54,7 +54,8 @@ def reason(error):
 
 def write(files, path, content, **start):
     def requests():
-        yield file_pb2.WriteRequest(start=file_pb2.WriteStart(path=path, **start))
+        kind = file_pb2.CHECKSUM_TYPE_SHA256
+        yield file_pb2.WriteRequest(start=file_pb2.WriteStart(path=path, checksum=kind, **start))
         for i in range(0, len(content), CHUNK):
             yield file_pb2.WriteRequest(data=content[i : i + CHUNK])
         digest = file_pb2.Checksum(
