@@ -4,9 +4,12 @@ package proc
 
 import (
 	"log/slog"
+	"math/bits"
 	"os"
+	"os/signal"
 	"strconv"
 	"strings"
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -26,7 +29,7 @@ type inheritance struct {
 
 	// These only the process itself can put right, so that every process
 	// goes through the shim. An agent that is started properly has neither.
-	signals bool // ignored or blocked signals
+	signals bool // blocked signals
 	umask   bool // another than 022
 
 	// noSetgroups: a user namespace of an ordinary user (user_namespaces(7)).
@@ -56,20 +59,36 @@ func readInheritance(log *slog.Logger, shim bool) inheritance {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), ":")
 		value = strings.TrimSpace(value)
 		switch key {
-		case "SigIgn", "SigBlk":
+		case "SigIgn":
+			catchIgnored(value)
+		case "SigBlk":
 			mask, err := strconv.ParseUint(value, 16, 64)
-			i.signals = i.signals || err == nil && mask != 0
+			i.signals = err == nil && mask != 0
 		case "Umask":
 			umask, err := strconv.ParseUint(value, 8, 32)
 			i.umask = err == nil && umask != defaultUmask
 		}
 	}
 	if i.needShim() && !shim {
-		log.Warn("processes inherit the agent's ignored or blocked signals, or its umask",
+		log.Warn("processes inherit the agent's blocked signals, or its umask",
 			"signals", i.signals, "umask", i.umask)
 		i.signals, i.umask = false, false
 	}
 	return i
+}
+
+// catchIgnored catches the signals of a mask of proc_pid_status(5), and does
+// nothing with them. For the agent that is the same as to ignore them, as a
+// shell has its background jobs do with SIGINT and nohup with SIGHUP; but a
+// handler, unlike SIG_IGN, is not handed down through exec.
+func catchIgnored(mask string) {
+	set, err := strconv.ParseUint(mask, 16, 64)
+	if err != nil {
+		return
+	}
+	for ; set != 0; set &= set - 1 {
+		signal.Notify(make(chan os.Signal, 1), syscall.Signal(bits.TrailingZeros64(set)+1))
+	}
 }
 
 // settlePriorities gives a new process the neutral values of what it inherited
