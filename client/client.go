@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/experimental"
 
 	"github.com/guestd/guestd/internal/wire"
 	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
@@ -79,26 +80,26 @@ func New(dial func(ctx context.Context) (net.Conn, error), config Config) (*Clie
 	if config.ReattachTimeout == 0 {
 		config.ReattachTimeout = 30 * time.Second
 	}
-	d := &dialer{name: config.Name, dial: dial}
-	conn, err := grpc.NewClient("passthrough:///guestd", append(grpcOptions(d, config), config.DialOptions...)...)
+	c := &Client{
+		dial:            &dialer{name: config.Name, dial: dial},
+		reattachTimeout: config.ReattachTimeout,
+		closed:          make(chan struct{}),
+	}
+	conn, err := grpc.NewClient("passthrough:///guestd", append(c.grpcOptions(config), config.DialOptions...)...)
 	if err != nil {
 		return nil, err
 	}
-	return &Client{
-		conn:            conn,
-		dial:            d,
-		reattachTimeout: config.ReattachTimeout,
-		process:         guestdv1.NewProcessServiceClient(conn),
-		file:            guestdv1.NewFileServiceClient(conn),
-		system:          guestdv1.NewSystemServiceClient(conn),
-		closed:          make(chan struct{}),
-	}, nil
+	c.conn = conn
+	c.process = guestdv1.NewProcessServiceClient(conn)
+	c.file = guestdv1.NewFileServiceClient(conn)
+	c.system = guestdv1.NewSystemServiceClient(conn)
+	return c, nil
 }
 
-func grpcOptions(d *dialer, config Config) []grpc.DialOption {
+func (c *Client) grpcOptions(config Config) []grpc.DialOption {
 	return []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(d.connect),
+		grpc.WithContextDialer(c.dial.connect),
 		grpc.WithNoProxy(),
 		grpc.WithAuthority("guestd"),
 		grpc.WithUserAgent("guestd-client"),
@@ -123,6 +124,7 @@ func grpcOptions(d *dialer, config Config) []grpc.DialOption {
 		grpc.WithStaticStreamWindowSize(wire.StreamWindow),
 		grpc.WithStaticConnWindowSize(wire.ConnWindow),
 		grpc.WithReadBufferSize(wire.ReadBuffer),
+		experimental.WithBufferPool(&c.pool), // gRPC's own clears every buffer
 		grpc.WithDefaultCallOptions(
 			grpc.ForceCodecV2(wire.NewCodec()),
 			grpc.MaxCallRecvMsgSize(maxMessage),
