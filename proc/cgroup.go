@@ -105,7 +105,9 @@ func (c *cgroup) contains(pid int) bool {
 // remove removes the cgroup and those below; EBUSY says that something is
 // alive in it.
 func (c *cgroup) remove() error {
-	err := os.Remove(c.dir)
+	// Not os.Remove, which tries unlink(2) first: one more lookup under the
+	// hierarchy's locks for every process.
+	err := unix.Rmdir(c.dir)
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -117,13 +119,13 @@ func (c *cgroup) remove() error {
 		return nil
 	})
 	for i := len(dirs) - 1; i > 0; i-- {
-		_ = os.Remove(dirs[i])
+		_ = unix.Rmdir(dirs[i])
 	}
-	err = os.Remove(c.dir)
-	if errors.Is(err, fs.ErrNotExist) {
+	err = unix.Rmdir(c.dir)
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return err
+	return &os.PathError{Op: "rmdir", Path: c.dir, Err: err}
 }
 
 // removeSoon removes a cgroup whose processes have been killed: they need a
