@@ -87,8 +87,29 @@ func catchIgnored(mask string) {
 		return
 	}
 	for ; set != 0; set &= set - 1 {
-		signal.Notify(make(chan os.Signal, 1), syscall.Signal(bits.TrailingZeros64(set)+1))
+		sig := syscall.Signal(bits.TrailingZeros64(set) + 1)
+		if sig >= firstLibcSignal && sig <= lastLibcSignal {
+			resetSignal(sig)
+		} else {
+			signal.Notify(make(chan os.Signal, 1), sig)
+		}
 	}
+}
+
+// These are the C libraries' own: nobody else sends them and Go leaves them
+// alone. Whatever glibc's posix_spawn starts, such as all below make, has them
+// ignored.
+const (
+	firstLibcSignal = syscall.Signal(32)
+	lastLibcSignal  = syscall.Signal(34)
+)
+
+// resetSignal restores a signal's default. An action of the kernel that is all
+// zeros is SIG_DFL on every architecture.
+func resetSignal(sig syscall.Signal) {
+	const setSize = 8
+	var action [4]uint64
+	_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&action)), 0, setSize, 0, 0)
 }
 
 // settlePriorities gives a new process the neutral values of what it inherited
