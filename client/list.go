@@ -20,7 +20,7 @@ type ReadDirOptions struct {
 // was one. An entry that is there all the time is listed exactly once.
 func (f *Files) ReadDir(ctx context.Context, path string, o ReadDirOptions) iter.Seq2[*FileInfo, error] {
 	return func(yield func(*FileInfo, error) bool) {
-		request := &guestdv1.ReadDirRequest{Context: f.where(), NamesOnly: o.NamesOnly}
+		request := &guestdv1.ReadDirRequest{Context: f.where(), NamesOnly: o.NamesOnly, PageSize: pageSize}
 		request.Path, request.RawPath = toWire(path)
 		for {
 			response, err := f.client.file.ReadDir(ctx, request)
@@ -40,6 +40,10 @@ func (f *Files) ReadDir(ctx context.Context, path string, o ReadDirOptions) iter
 		}
 	}
 }
+
+// pageSize is how many entries to ask for at once: the most that there are. The
+// agent ends a page early where it would become a large message.
+const pageSize = 10_000
 
 // WalkOptions says what Walk leaves out.
 type WalkOptions struct {
