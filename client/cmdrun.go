@@ -311,7 +311,7 @@ func (r *cmdRun) kill(ctx context.Context, cancel func() error) {
 	defer done()
 	err := r.process.signal(ctx, SIGKILL, ScopeTree, grpc.WaitForReady(true))
 	// The connection may be just breaking; to kill twice does no harm.
-	for attempts := 1; isConnectionLost(err) && pause(ctx, attempts); attempts++ {
+	for attempts := 1; errors.Is(err, ErrUnavailable) && pause(ctx, attempts); attempts++ {
 		err = r.process.signal(ctx, SIGKILL, ScopeTree, grpc.WaitForReady(true))
 	}
 	if err != nil && !errors.Is(err, ErrProcessEnded) && !errors.Is(err, ErrProcessNotFound) {

@@ -64,7 +64,7 @@ func idleWakeups(ctx context.Context, b *bench) ([]row, error) {
 	}
 	dirtied := row{id: "P17", what: "pages that it dirtied meanwhile", against: "a sleeping process: 0", goal: "≤ 16", result: fmt.Sprint(pages), met: pages <= 16}
 	if !softDirty() {
-		dirtied.result, dirtied.met = "not measured", false
+		dirtied.result, dirtied.met = notMeasured, false
 		dirtied.note = "this kernel does not track soft-dirty pages (CONFIG_MEM_SOFT_DIRTY)"
 	}
 	return append(rows, dirtied), nil

@@ -11,13 +11,20 @@ import (
 	"time"
 )
 
+// notMeasured is the result of what this machine cannot measure; the row's note
+// says why.
+const notMeasured = "not measured"
+
 // table is the rows in Markdown.
 func table(rows []row) string {
 	var s strings.Builder
 	s.WriteString("| # | what | compared with | goal | measured | |\n|---|---|---|---|---|---|\n")
 	for _, r := range rows {
 		mark := "met"
-		if !r.met {
+		switch {
+		case r.result == notMeasured:
+			mark = "–"
+		case !r.met:
 			mark = "**missed**"
 		}
 		fmt.Fprintf(&s, "| %s | %s | %s | %s | %s | %s |\n", r.id, r.what, r.against, r.goal, r.result, mark)
