@@ -157,7 +157,7 @@ func (s *Server) complete() (err error) {
 		}
 	}
 	if s.config.Processes == nil {
-		if s.config.Processes, err = proc.NewTable(proc.Config{Logger: s.log, BootID: bootID()}); err != nil {
+		if s.config.Processes, err = proc.NewTable(proc.Config{Logger: s.log, BootID: BootID()}); err != nil {
 			return err
 		}
 		s.ownTable = true

@@ -110,9 +110,9 @@ func (s *systemService) GetMetrics(context.Context, *guestdv1.GetMetricsRequest)
 	return resp, nil
 }
 
-// bootID is the identity of this boot of the machine, or "" if the kernel does
+// BootID is the identity of this boot of the machine, or "" if the kernel does
 // not tell, as in some namespaces without /proc.
-func bootID() string {
+func BootID() string {
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return ""

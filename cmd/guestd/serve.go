@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
@@ -52,7 +51,7 @@ func serve(args []string, stderr io.Writer) error {
 		RingSize:  c.OutputBufferBytes,
 		RingTotal: c.outputTotal(),
 		Retention: time.Duration(c.Retention),
-		BootID:    bootID(),
+		BootID:    agent.BootID(),
 		Cgroup:    workloadCgroup(),
 		Shim:      []string{"/proc/self/exe", shimCommand},
 	})
@@ -83,13 +82,6 @@ func serve(args []string, stderr io.Writer) error {
 	ending, cancel := context.WithTimeout(context.Background(), endProcesses)
 	defer cancel()
 	return errors.Join(err, server.Close(), processes.Shutdown(ending))
-}
-
-// bootID is the kernel's identity of this boot, which handles carry; empty
-// without /proc, where package proc makes one up.
-func bootID() string {
-	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	return strings.TrimSpace(string(id))
 }
 
 // workloadCgroup is the cgroup that our own PID 1 made for what the agent
