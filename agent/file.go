@@ -19,14 +19,24 @@ type fileService struct {
 	sys     *fsops.System
 	handles *fileHandles
 	pool    *wire.Pool // of the pieces of files that are being sent
+
+	// large holds a token for each Read that sends in the largest pieces. A
+	// few of them are faster so; of many, each would hold megabytes.
+	large chan struct{}
 }
+
+// maxLargeReads is the capacity of fileService.large.
+const maxLargeReads = 4
 
 var _ guestdv1.FileServiceServer = (*fileService)(nil)
 
 // newFileService returns the service for the files that sys sees. The handles
 // that it gives out begin with bootID; what it sends comes from pool.
 func newFileService(sys *fsops.System, bootID string, pool *wire.Pool) *fileService {
-	return &fileService{sys: sys, handles: newFileHandles(bootID, maxOpenFiles), pool: pool}
+	return &fileService{
+		sys: sys, handles: newFileHandles(bootID, maxOpenFiles), pool: pool,
+		large: make(chan struct{}, maxLargeReads),
+	}
 }
 
 // view returns the files as the asked-for user sees them from the asked-for

@@ -69,7 +69,9 @@ func (s *fileService) Read(req *guestdv1.ReadRequest, stream grpc.ServerStreamin
 		},
 	}
 	if req.Length == nil || req.GetLength() > 0 { // OpenRead knows no range of nothing
-		if err := out.copy(reader, readChunk(reader.Info(), opts)); err != nil {
+		chunk, done := s.readChunk(reader.Info(), opts)
+		defer done()
+		if err := out.copy(reader, chunk); err != nil {
 			return err
 		}
 	}
@@ -90,17 +92,24 @@ func readOptions(req *guestdv1.ReadRequest) (fsops.ReadOptions, error) {
 	}, nil
 }
 
-// readChunk is the size of the pieces in which a file is sent: no more than it
-// seems to have. The byte beyond lets the first read of a small file see its
-// end.
-func readChunk(info *fsops.FileInfo, opts fsops.ReadOptions) int {
+// readChunk is the size of the pieces in which a file is sent, until done is
+// called: no more than it seems to have. The byte beyond lets the first read of
+// a small file see its end.
+func (s *fileService) readChunk(info *fsops.FileInfo, opts fsops.ReadOptions) (size int, done func()) {
+	done = func() {}
 	switch {
 	case opts.Follow:
-		return followChunk
-	case info.IsRegular() && info.Size > 0:
-		return int(min(info.Size+1, wire.ChunkSize))
+		return followChunk, done
+	case info.IsRegular() && info.Size > 0 && info.Size < wire.ChunkSize:
+		return int(info.Size + 1), done
+	case info.IsRegular() && info.Size >= wire.MaxData:
+		select {
+		case s.large <- struct{}{}:
+			return wire.MaxData, func() { <-s.large }
+		default:
+		}
 	}
-	return wire.ChunkSize
+	return wire.ChunkSize, done
 }
 
 // readStream is the sending half of a Read.

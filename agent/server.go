@@ -125,7 +125,7 @@ func New(config Config) (*Server, error) {
 		grpc.ForceServerCodecV2(wire.NewCodec()),
 		experimental.BufferPool(s.pool), // gRPC's own clears every buffer
 		grpc.ReadBufferSize(wire.ReadBuffer),
-		grpc.StaticStreamWindowSize(wire.StreamWindow),
+		grpc.StaticStreamWindowSize(wire.UploadWindow),
 		grpc.StaticConnWindowSize(wire.ConnWindow),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxRecvMsgSize(maxMessage),

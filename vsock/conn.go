@@ -27,6 +27,16 @@ type unixConn struct {
 	local, remote Addr
 }
 
+// newUnixConn takes c over. The send buffer of a unix socket is what is under
+// way at all, as there is none to receive into. The kernel's default, 208 KiB
+// of which a part is bookkeeping, makes both ends wait for each other twice as
+// often in bulk transfers as the most that any user may have; more than that is
+// not granted, and no error.
+func newUnixConn(c *net.UnixConn, local, remote Addr) unixConn {
+	_ = c.SetWriteBuffer(DefaultBuffer)
+	return unixConn{UnixConn: c, local: local, remote: remote}
+}
+
 func (c *unixConn) LocalAddr() net.Addr  { return c.local }
 func (c *unixConn) RemoteAddr() net.Addr { return c.remote }
 

@@ -66,7 +66,8 @@ func dial(ctx context.Context, a Addr) (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &unixConn{UnixConn: c, local: Addr{Transport: Unix}, remote: a}, nil
+		uc := newUnixConn(c, Addr{Transport: Unix}, a)
+		return &uc, nil
 	}
 }
 

@@ -28,7 +28,7 @@ func dialHybrid(ctx context.Context, a Addr) (net.Conn, error) {
 		_ = c.Close() // the handshake's error is the one to tell
 		return nil, err
 	}
-	return &hybridConn{unixConn{UnixConn: c, local: Addr{Transport: Hybrid}, remote: a}}, nil
+	return &hybridConn{newUnixConn(c, Addr{Transport: Hybrid}, a)}, nil
 }
 
 // handshake asks the VMM for a connection to the guest's port. It leaves c

@@ -11,7 +11,8 @@ import (
 )
 
 // DefaultBuffer is the buffer of an AF_VSOCK connection where
-// [ListenConfig.Buffer] is zero. The kernel's own default is 256 KiB.
+// [ListenConfig.Buffer] is zero. The kernel's own default is 256 KiB. It is
+// also what is asked for on unix sockets, whatever the limit grants of it.
 const DefaultBuffer = 1 << 20
 
 // A ListenConfig holds the options of a listener. The zero ListenConfig is

@@ -176,7 +176,7 @@ func (l *fileListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, opError("accept", l.addr, err)
 	}
-	uc := unixConn{UnixConn: c, local: l.addr, remote: Addr{Transport: l.addr.Transport}}
+	uc := newUnixConn(c, l.addr, Addr{Transport: l.addr.Transport})
 	if l.addr.Transport == Hybrid {
 		return &hybridConn{uc}, nil
 	}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/guestd/guestd/client"
+	"github.com/guestd/guestd/vsock"
 )
 
 // agent is a running `guestd serve` on a unix socket, with a client.
@@ -41,7 +42,7 @@ func (b *bench) startAgent(ctx context.Context) (*agent, error) {
 		return nil, err
 	}
 	a.Client, err = client.New(func(ctx context.Context) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", a.socket)
+		return vsock.Dial(ctx, vsock.Addr{Transport: vsock.Unix, Path: a.socket})
 	}, client.Config{Name: "unix:" + a.socket})
 	if err == nil {
 		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)

@@ -50,14 +50,20 @@ const (
 	// told from noise.
 	ReadBuffer = 128 << 10
 
-	// StreamWindow is how much a peer may send on a stream that nobody reads.
-	// It is fixed, because gRPC's own estimate grows to 16 MiB for each of
-	// thousands of streams once one of them was fast. A reader of a larger
-	// message gets a larger window for it anyway.
+	// StreamWindow is how much the agent may send on a stream that the host
+	// does not read. It must stay well below the 1 MiB that the agent keeps of
+	// a process's output, from which the rest is sent again when a connection
+	// breaks. It is fixed, because gRPC's own estimate grows to 16 MiB for each
+	// of thousands of streams once one of them was fast. A reader of a larger
+	// message gets a larger window for it anyway: hence [MaxData] for files.
 	StreamWindow = 256 << 10
+
+	// UploadWindow is how much the host may send on a stream that the agent
+	// does not read. Uploads wait for it at less than this.
+	UploadWindow = 2 << 20
 
 	// ConnWindow is the same for all streams together. gRPC opens it again
 	// when data arrives, not when it is read, so it bounds no memory and must
 	// only be large enough never to be what a transfer waits for.
-	ConnWindow = 4 << 20
+	ConnWindow = 16 << 20
 )
