@@ -24,6 +24,7 @@ func processMessage(p *proc.Process) *guestdv1.Process {
 		StartTime:    timestamppb.New(info.Started),
 		StdoutOldest: info.Stdout.Start, StdoutEnd: info.Stdout.End,
 		StderrOldest: info.Stderr.Start, StderrEnd: info.Stderr.End,
+		Subscribers: uint32(info.Subscribers),
 	}
 	if info.Exit != nil {
 		m.State = guestdv1.ProcessState_PROCESS_STATE_EXITED

@@ -41,6 +41,8 @@ type Info struct {
 	// TreeAlive: something of the process's tree is alive, be it the process
 	// itself. Without cgroup2, what holds its output counts.
 	TreeAlive bool
+	// Subscribers is how many subscriptions are open.
+	Subscribers int
 }
 
 // Scope says to whom a signal goes.

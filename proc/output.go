@@ -302,3 +302,10 @@ func (o *output) info(s Stream) StreamInfo {
 	r := &o.rings[s-1]
 	return StreamInfo{Start: r.start, End: r.end, EOF: r.eof}
 }
+
+// subscribers is how many subscriptions are open.
+func (o *output) subscribers() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.subs)
+}

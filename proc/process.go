@@ -106,7 +106,7 @@ func (p *Process) Info() Info {
 		User: p.identity.Name, UID: p.identity.UID, GID: p.identity.GID,
 		TTY: p.spec.TTY != nil, Labels: p.Spec().Labels, Started: p.started,
 		Exit: p.exitNow(), Stdout: p.out.info(Stdout), Stderr: p.out.info(Stderr),
-		TreeAlive: true,
+		TreeAlive: true, Subscribers: p.out.subscribers(),
 	}
 	if i.Exit != nil {
 		i.State = StateExited

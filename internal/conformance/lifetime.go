@@ -43,6 +43,7 @@ func (s *suite) lifetime(t *testing.T) {
 		}
 		s.exit(t, process)
 	})
+	t.Run("subscribers are counted", s.subscribers)
 	t.Run("forget", func(t *testing.T) {
 		process := s.start(t, "echo ready; exec sleep 1000")
 		if err := process.Forget(s.context(t)); err == nil {
@@ -179,4 +180,38 @@ func (s *suite) idempotentStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.exit(t, third)
+}
+
+// subscribers looks at who reads a process's output, as List tells it.
+func (s *suite) subscribers(t *testing.T) {
+	process := s.start(t, "echo ready; exec sleep 1000")
+	count := func() int {
+		info, err := process.Info(s.context(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Subscribers
+	}
+	if n := count(); n != 0 {
+		t.Errorf("%d before anybody attached", n)
+	}
+	var attached []*client.Attachment
+	for range 2 {
+		a, err := process.Attach(s.context(t), client.AttachOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		attached = append(attached, a)
+	}
+	if n := count(); n != 2 {
+		t.Errorf("%d with two attached", n)
+	}
+	for i, a := range attached {
+		a.Close()
+		eventually(t, "the stream is gone", func() bool { return count() == 1-i })
+	}
+	if err := process.Kill(s.context(t)); err != nil {
+		t.Fatal(err)
+	}
+	s.exit(t, process)
 }
