@@ -71,6 +71,20 @@ e2e: guestd guestctl ## Boot a microVM and run the conformance suite in it, over
 clients: guestd tools ## Stock gRPC clients: grpcurl by reflection, and Python's grpcio.
 	scripts/test-clients.sh
 
+# The laboratory in which stock SSH clients meet a server. DOOR=stock puts
+# OpenSSH's own sshd in guestd's place, to see that the tests are right.
+.PHONY: sshlab
+sshlab:
+	$(GO) build -trimpath -buildvcs=false -o $(BIN)/sshlab ./internal/sshlab
+
+.PHONY: setup-ssh
+setup-ssh: ## Install the stock SSH clients and OpenSSH's own tests.
+	scripts/setup-ssh-clients.sh
+
+.PHONY: ssh-regress
+ssh-regress: guestd guestctl sshlab ## OpenSSH's own regress scripts (docs/ssh-regress.md).
+	scripts/openssh-regress.sh $(SCRIPTS)
+
 .PHONY: fuzz
 fuzz: ## Run every fuzzer for FUZZTIME (10s) each.
 	scripts/fuzz.sh "$(or $(FUZZTIME),10s)"
