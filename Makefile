@@ -81,6 +81,10 @@ sshlab:
 setup-ssh: ## Install the stock SSH clients and OpenSSH's own tests.
 	scripts/setup-ssh-clients.sh
 
+.PHONY: ssh-clients
+ssh-clients: guestd guestctl sshlab ## Stock SSH clients, each checked on content, status, modes and times.
+	scripts/test-ssh.sh $(CLIENTS)
+
 .PHONY: ssh-regress
 ssh-regress: guestd guestctl sshlab ## OpenSSH's own regress scripts (docs/ssh-regress.md).
 	scripts/openssh-regress.sh $(SCRIPTS)
