@@ -23,18 +23,7 @@ const (
 	manyDirectories = 10_000
 )
 
-// growth is P18: what things cost beside much that is already there.
-func growth(ctx context.Context, b *bench) ([]row, error) {
-	var rows []row
-	for _, part := range []func(context.Context, *bench) ([]row, error){execBesideMany, listMany, watchMany} {
-		got, err := part(ctx, b)
-		if err != nil {
-			return nil, err
-		}
-		rows = append(rows, got...)
-	}
-	return rows, nil
-}
+// P18 is what things cost beside much that is already there.
 
 func execBesideMany(ctx context.Context, b *bench) ([]row, error) {
 	alone, err := b.startAgent(ctx)

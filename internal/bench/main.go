@@ -13,14 +13,13 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"slices"
-	"strings"
+	"regexp"
 	"time"
 )
 
 // A measurement is one line or more of the table.
 type measurement struct {
-	id  string
+	id  string // as -only selects it
 	run func(context.Context, *bench) ([]row, error)
 }
 
@@ -55,7 +54,9 @@ func measurements() []measurement {
 		{"P14", uploadMemory},
 		{"P16", manyProcesses},
 		{"P17", idleWakeups},
-		{"P18", growth},
+		{"P18/exec", execBesideMany},
+		{"P18/list", listMany},
+		{"P18/watch", watchMany},
 	}
 }
 
@@ -74,14 +75,17 @@ func run() error {
 	var b bench
 	guestd := flag.String("guestd", "bin/guestd", "the agent's `binary`")
 	out := flag.String("out", "", "write the table to this `file` too")
-	only := flag.String("only", "", "measure only these, for example P1,P2")
+	only := flag.String("only", "", "measure only what this `regexp` matches as a whole, for example P[23] or P18/.*")
 	flag.Int64Var(&b.size, "size", 1<<30, "size of a large file in `bytes`")
 	flag.IntVar(&b.rounds, "rounds", 5, "rounds of each pair of large transfers")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 
-	var err error
+	selected, err := regexp.Compile("^(?:" + *only + ")$")
+	if err != nil {
+		return err
+	}
 	if b.dir, err = scratch(); err != nil {
 		return err
 	}
@@ -90,7 +94,7 @@ func run() error {
 
 	var rows []row
 	for _, m := range measurements() {
-		if *only != "" && !slices.Contains(strings.Split(*only, ","), m.id) {
+		if *only != "" && !selected.MatchString(m.id) {
 			continue
 		}
 		start := time.Now()
