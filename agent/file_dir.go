@@ -8,7 +8,6 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -67,20 +66,30 @@ func (s *fileService) ReadDir(ctx context.Context, req *guestdv1.ReadDirRequest)
 // readPage reads up to limit entries of dir.
 func readPage(ctx context.Context, dir *fsops.Dir, position pageToken, limit int, stat bool) (*guestdv1.ReadDirResponse, error) {
 	var batch entryBatch
-	for len(batch.entries) < limit && batch.size < pageBytes {
-		entries, err := dir.Next(ctx, min(limit-len(batch.entries), pageStep), stat)
+	var step fsops.DirBatch
+	response := new(guestdv1.ReadDirResponse)
+	for left := limit; ; {
+		if left == 0 || batch.size() >= pageBytes {
+			response.NextPageToken = position.marshal()
+			break
+		}
+		entries, err := dir.NextBatch(ctx, &step, min(left, pageStep), stat)
 		if errors.Is(err, io.EOF) {
-			return &guestdv1.ReadDirResponse{Entries: batch.entries}, nil
+			break
 		}
 		if err != nil {
 			return nil, err
 		}
 		for i := range entries {
-			batch.add(&entries[i], "")
+			if err := batch.add(&entries[i], ""); err != nil {
+				return nil, err
+			}
 		}
+		left -= len(entries)
 		position.cookie = entries[len(entries)-1].Cookie
 	}
-	return &guestdv1.ReadDirResponse{Entries: batch.entries, NextPageToken: position.marshal()}, nil
+	batch.into(response)
+	return response, nil
 }
 
 // pageToken is a position in one directory. Tokens are checked against the
@@ -114,37 +123,6 @@ func (t *pageToken) resume(token []byte) error {
 	return nil
 }
 
-// entryBatch gathers the FileInfos of one message. It makes them once and uses
-// them again for the next: a million entries would be a million objects else.
-type entryBatch struct {
-	infos   infos
-	entries []*guestdv1.FileInfo // what is beyond its length is there to be used again
-	size    int                  // about their bytes on the wire
-}
-
-// add appends an entry; path is what FileInfo.path is to be.
-func (b *entryBatch) add(entry *fsops.DirEntry, path string) {
-	n := len(b.entries)
-	if n == cap(b.entries) {
-		b.entries = slices.Grow(b.entries, 1)
-	}
-	b.entries = b.entries[:n+1]
-	if b.entries[n] == nil {
-		b.entries[n] = new(guestdv1.FileInfo)
-	}
-	b.infos.fillEntry(b.entries[n], entry, path)
-	b.size += len(entry.Name) + len(path) + 16
-	if entry.Info != nil {
-		b.size += len(entry.Info.LinkTarget) + 112
-	}
-}
-
-// reset forgets the entries when they are sent, which is to say encoded: gRPC
-// holds on to the message itself for stats handlers only, and there are none.
-func (b *entryBatch) reset() {
-	b.entries, b.size = b.entries[:0], 0
-}
-
 // Walk implements guestd.v1.FileService.
 func (s *fileService) Walk(req *guestdv1.WalkRequest, stream grpc.ServerStreamingServer[guestdv1.WalkResponse]) error {
 	view, path, err := s.target(req)
@@ -154,7 +132,8 @@ func (s *fileService) Walk(req *guestdv1.WalkRequest, stream grpc.ServerStreamin
 	var batch entryBatch
 	var failed []*guestdv1.WalkError
 	send := func() error {
-		resp := &guestdv1.WalkResponse{Entries: batch.entries, Errors: failed}
+		resp := &guestdv1.WalkResponse{Errors: failed}
+		batch.into(resp)
 		err := stream.Send(resp)
 		batch.reset()
 		failed = nil
@@ -172,14 +151,16 @@ func (s *fileService) Walk(req *guestdv1.WalkRequest, stream grpc.ServerStreamin
 			case entry.Err != nil:
 				failed = append(failed, walkError(entry.Path, entry.Err))
 			case entry.Depth > 0:
-				batch.add(&entry.Entry, entry.Path)
+				if err := batch.add(&entry.Entry, entry.Path); err != nil {
+					return err
+				}
 				if entry.Entry.Err != nil {
 					failed = append(failed, walkError(entry.Path, entry.Entry.Err))
 				}
 			case entry.Entry.Type != unix.S_IFDIR:
 				return &fs.PathError{Op: "walk", Path: path, Err: unix.ENOTDIR}
 			}
-			if batch.size+walkErrorBytes*len(failed) >= listBytes {
+			if batch.size()+walkErrorBytes*len(failed) >= listBytes {
 				if err := send(); err != nil {
 					return err
 				}
@@ -187,7 +168,7 @@ func (s *fileService) Walk(req *guestdv1.WalkRequest, stream grpc.ServerStreamin
 		}
 		return nil
 	})
-	if err == nil && len(batch.entries)+len(failed) > 0 {
+	if err == nil && batch.size()+len(failed) > 0 {
 		err = send()
 	}
 	return err
@@ -216,7 +197,9 @@ func (s *fileService) Glob(req *guestdv1.GlobRequest, stream grpc.ServerStreamin
 	ctx := stream.Context()
 	var batch entryBatch
 	send := func() error {
-		err := stream.Send(&guestdv1.GlobResponse{Entries: batch.entries})
+		resp := new(guestdv1.GlobResponse)
+		batch.into(resp)
+		err := stream.Send(resp)
 		batch.reset()
 		return err
 	}
@@ -233,13 +216,15 @@ func (s *fileService) Glob(req *guestdv1.GlobRequest, stream grpc.ServerStreamin
 		if entry.Info, entry.Err = view.Lstat(ctx, path); errors.Is(entry.Err, fs.ErrNotExist) {
 			return nil // gone since it was found
 		}
-		batch.add(&entry, path)
-		if batch.size < listBytes {
+		if err := batch.add(&entry, path); err != nil {
+			return err
+		}
+		if batch.size() < listBytes {
 			return nil
 		}
 		return send()
 	})
-	if err == nil && len(batch.entries) > 0 {
+	if err == nil && batch.size() > 0 {
 		err = send()
 	}
 	return err

@@ -64,20 +64,6 @@ func timeInto(out *timestamppb.Timestamp, t time.Time) *timestamppb.Timestamp {
 	return out
 }
 
-// fillEntry translates an entry of a directory into a FileInfo that was used
-// before. Where the file could not be described, or was not to be, it has but
-// its name and type.
-func (c *infos) fillEntry(out *guestdv1.FileInfo, entry *fsops.DirEntry, path string) {
-	if entry.Info != nil {
-		c.fill(out, entry.Info, path)
-		return
-	}
-	out.Reset()
-	out.Type = fileType(entry.Type)
-	out.Name, out.RawName = wirePath(entry.Name)
-	out.Path, out.RawPath = wirePath(path)
-}
-
 // fileType is the type in st_mode.
 func fileType(mode uint32) guestdv1.FileType {
 	switch mode & unix.S_IFMT {

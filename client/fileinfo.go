@@ -3,6 +3,7 @@ package client
 import (
 	"io/fs"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
@@ -11,8 +12,13 @@ import (
 // FileInfo describes a file in the guest. It is an [fs.FileInfo] and an
 // [fs.DirEntry].
 type FileInfo struct {
-	pb   *guestdv1.FileInfo
 	name string
+	kind guestdv1.FileType
+
+	// sent is what the agent sent. It is nil for an entry that has but a name
+	// and a type, of which listings have a million: Sys makes it then, and all
+	// else that it would say is nothing, which nil says as well.
+	sent atomic.Pointer[guestdv1.FileInfo]
 }
 
 var (
@@ -25,63 +31,70 @@ func (i *FileInfo) Name() string { return i.name }
 
 // Path is the absolute path; from Walk, the path relative to the walked
 // directory; empty from ReadDir.
-func (i *FileInfo) Path() string { return fromWire(i.pb.GetPath(), i.pb.GetRawPath()) }
+func (i *FileInfo) Path() string {
+	return fromWire(i.sent.Load().GetPath(), i.sent.Load().GetRawPath())
+}
 
 // Size is the size in bytes.
-func (i *FileInfo) Size() int64 { return int64(i.pb.GetSize()) }
+func (i *FileInfo) Size() int64 { return int64(i.sent.Load().GetSize()) }
 
 // Allocated is how many bytes it takes on its device.
-func (i *FileInfo) Allocated() int64 { return int64(i.pb.GetAllocatedBytes()) }
+func (i *FileInfo) Allocated() int64 { return int64(i.sent.Load().GetAllocatedBytes()) }
 
 // Mode is the type and the permission bits.
-func (i *FileInfo) Mode() fs.FileMode { return modeFromWire(i.pb.GetType(), i.pb.GetMode()) }
+func (i *FileInfo) Mode() fs.FileMode { return modeFromWire(i.kind, i.sent.Load().GetMode()) }
 
 // Type is the type bits of Mode.
-func (i *FileInfo) Type() fs.FileMode { return i.Mode().Type() }
+func (i *FileInfo) Type() fs.FileMode { return modeFromWire(i.kind, 0).Type() }
 
 // IsDir reports whether it is a directory.
 func (i *FileInfo) IsDir() bool {
-	return i.pb.GetType() == guestdv1.FileType_FILE_TYPE_DIRECTORY
+	return i.kind == guestdv1.FileType_FILE_TYPE_DIRECTORY
 }
 
 // ModTime is when the content changed last, to the nanosecond.
-func (i *FileInfo) ModTime() time.Time { return timeFromWire(i.pb.GetModifyTime()) }
+func (i *FileInfo) ModTime() time.Time { return timeFromWire(i.sent.Load().GetModifyTime()) }
 
 // AccessTime is when it was read last, as far as the mount keeps that.
-func (i *FileInfo) AccessTime() time.Time { return timeFromWire(i.pb.GetAccessTime()) }
+func (i *FileInfo) AccessTime() time.Time { return timeFromWire(i.sent.Load().GetAccessTime()) }
 
 // ChangeTime is when the inode changed last.
-func (i *FileInfo) ChangeTime() time.Time { return timeFromWire(i.pb.GetChangeTime()) }
+func (i *FileInfo) ChangeTime() time.Time { return timeFromWire(i.sent.Load().GetChangeTime()) }
 
 // BirthTime is when it was made; the zero time where the filesystem does not
 // keep it.
-func (i *FileInfo) BirthTime() time.Time { return timeFromWire(i.pb.GetBirthTime()) }
+func (i *FileInfo) BirthTime() time.Time { return timeFromWire(i.sent.Load().GetBirthTime()) }
 
 // UID is the owner's number.
-func (i *FileInfo) UID() uint32 { return i.pb.GetUid() }
+func (i *FileInfo) UID() uint32 { return i.sent.Load().GetUid() }
 
 // GID is the group's number.
-func (i *FileInfo) GID() uint32 { return i.pb.GetGid() }
+func (i *FileInfo) GID() uint32 { return i.sent.Load().GetGid() }
 
 // Owner is the owner's name in the guest; empty without one.
-func (i *FileInfo) Owner() string { return i.pb.GetOwner() }
+func (i *FileInfo) Owner() string { return i.sent.Load().GetOwner() }
 
 // Group is the group's name in the guest; empty without one.
-func (i *FileInfo) Group() string { return i.pb.GetGroup() }
+func (i *FileInfo) Group() string { return i.sent.Load().GetGroup() }
 
 // Inode is the inode's number.
-func (i *FileInfo) Inode() uint64 { return i.pb.GetInode() }
+func (i *FileInfo) Inode() uint64 { return i.sent.Load().GetInode() }
 
 // Links is the number of hard links.
-func (i *FileInfo) Links() uint32 { return i.pb.GetLinks() }
+func (i *FileInfo) Links() uint32 { return i.sent.Load().GetLinks() }
 
 // Target is what a symbolic link holds; empty for anything else.
 func (i *FileInfo) Target() string {
-	return fromWire(i.pb.GetSymlinkTarget(), i.pb.GetRawSymlinkTarget())
+	return fromWire(i.sent.Load().GetSymlinkTarget(), i.sent.Load().GetRawSymlinkTarget())
 }
 
 // Sys is the *guestdv1.FileInfo as the agent sent it; it must not be changed.
-func (i *FileInfo) Sys() any { return i.pb }
+func (i *FileInfo) Sys() any {
+	if i.sent.Load() == nil {
+		i.sent.CompareAndSwap(nil, &guestdv1.FileInfo{Name: i.name, Type: i.kind})
+	}
+	return i.sent.Load()
+}
 
 // Info returns i.
 func (i *FileInfo) Info() (fs.FileInfo, error) { return i, nil }
@@ -90,18 +103,9 @@ func (i *FileInfo) Info() (fs.FileInfo, error) { return i, nil }
 func (i *FileInfo) String() string { return fs.FormatFileInfo(i) }
 
 func infoFromWire(pb *guestdv1.FileInfo) *FileInfo {
-	return &FileInfo{pb: pb, name: fromWire(pb.GetName(), pb.GetRawName())}
-}
-
-// entryFromWire is infoFromWire for what the guest says lies in a directory.
-// Programs join such names to paths of this machine, so that one which is not a
-// single element must not pass.
-func entryFromWire(pb *guestdv1.FileInfo) (*FileInfo, error) {
-	info := infoFromWire(pb)
-	if !isElement(info.name) {
-		return nil, protocolError("directory entry %q", info.name)
-	}
-	return info, nil
+	info := &FileInfo{name: fromWire(pb.GetName(), pb.GetRawName()), kind: pb.GetType()}
+	info.sent.Store(pb)
+	return info
 }
 
 func isElement(name string) bool {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"sync"
 
+	"github.com/guestd/guestd/internal/wire"
 	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
 )
 
@@ -18,27 +20,46 @@ type ReadDirOptions struct {
 // ReadDir lists a directory in the directory's own order, page by page, so that
 // one of any length takes little memory. The last pair has an error, if there
 // was one. An entry that is there all the time is listed exactly once.
+//
+// While one page is yielded the next is fetched.
 func (f *Files) ReadDir(ctx context.Context, path string, o ReadDirOptions) iter.Seq2[*FileInfo, error] {
 	return func(yield func(*FileInfo, error) bool) {
+		var fetching sync.WaitGroup
+		defer fetching.Wait()
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
 		request := &guestdv1.ReadDirRequest{Context: f.where(), NamesOnly: o.NamesOnly, PageSize: pageSize}
 		request.Path, request.RawPath = toWire(path)
-		for {
-			response, err := f.client.file.ReadDir(ctx, request)
-			if err != nil {
-				yield(nil, f.client.mapError("read directory", path, err))
-				return
+		page, err := f.readPage(ctx, request)
+		for err == nil {
+			var next dirPage
+			var nextErr error
+			last := len(page.token) == 0
+			if !last {
+				request.PageToken = page.token
+				fetching.Go(func() { next, nextErr = f.readPage(ctx, request) })
 			}
-			for _, pb := range response.GetEntries() {
-				info, err := entryFromWire(pb)
+			for info, err := range page.entries() {
 				if !yield(info, err) || err != nil {
 					return
 				}
 			}
-			if request.PageToken = response.GetNextPageToken(); len(request.PageToken) == 0 {
+			if last {
 				return
 			}
+			fetching.Wait()
+			page, err = next, nextErr
 		}
+		yield(nil, f.client.mapError("read directory", path, err))
 	}
+}
+
+func (f *Files) readPage(ctx context.Context, request *guestdv1.ReadDirRequest) (dirPage, error) {
+	var response wire.Raw
+	if err := f.client.conn.Invoke(ctx, guestdv1.FileService_ReadDir_FullMethodName, request, &response); err != nil {
+		return dirPage{}, err
+	}
+	return parsePage(response)
 }
 
 // pageSize is how many entries to ask for at once: the most that there are. The

@@ -59,10 +59,7 @@ func (f *FS) ReadDir(ctx context.Context, path string, opts ReadDirOptions, fn f
 		return dir.sorted(ctx, opts, fn)
 	}
 	return f.do(func() error {
-		reused := &dirBatchBuffer{}
-		if opts.Stat {
-			reused.infos = make([]FileInfo, dirBatch)
-		}
+		reused := new(DirBatch)
 		for left := opts.Limit; ; {
 			limit := dirBatch
 			if opts.Limit > 0 {
@@ -85,9 +82,9 @@ func (f *FS) ReadDir(ctx context.Context, path string, opts ReadDirOptions, fn f
 	})
 }
 
-// dirBatchBuffer is memory that one batch after the other uses; the zero value
-// gives every batch its own.
-type dirBatchBuffer struct {
+// DirBatch is memory for [Dir.NextBatch], which one batch after the other uses.
+// The zero value is ready. It is for one goroutine.
+type DirBatch struct {
 	entries []DirEntry
 	infos   []FileInfo
 }
@@ -125,11 +122,18 @@ func (d *Dir) Path() string { return d.path }
 // It returns at least one, or an error: io.EOF behind the last. The slice is
 // the caller's.
 func (d *Dir) Next(ctx context.Context, limit int, stat bool) (entries []DirEntry, err error) {
+	return d.NextBatch(ctx, new(DirBatch), limit, stat)
+}
+
+// NextBatch is [Dir.Next] into memory that is used again: the slice and the
+// infos in it are the caller's until the next call with the same batch; strings
+// may be kept.
+func (d *Dir) NextBatch(ctx context.Context, batch *DirBatch, limit int, stat bool) (entries []DirEntry, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	err = d.fs.do(func() error {
-		entries, err = d.next(ctx, &dirBatchBuffer{}, max(limit, 1), stat)
+		entries, err = d.next(ctx, batch, max(limit, 1), stat)
 		return err
 	})
 	if errors.Is(err, io.EOF) {
@@ -186,15 +190,15 @@ func (d *Dir) Close() error {
 	return pathError("close", d.path, unix.Close(fd))
 }
 
-// next fills buffer with up to limit entries; io.EOF when there are none. The
+// next fills batch with up to limit entries; io.EOF when there are none. The
 // thread has the user's rights.
-func (d *Dir) next(ctx context.Context, buffer *dirBatchBuffer, limit int, stat bool) ([]DirEntry, error) {
+func (d *Dir) next(ctx context.Context, batch *DirBatch, limit int, stat bool) ([]DirEntry, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.fd < 0 {
 		return nil, pathError("readdir", d.path, fs.ErrClosed)
 	}
-	entries := buffer.entries[:0]
+	entries := batch.room(limit, stat)
 	for len(entries) < limit {
 		if len(entries) > 0 && !d.reader.buffered() && len(entries) >= dirBatch/2 {
 			break // a decent batch: do not make the caller wait for the disk
@@ -207,7 +211,7 @@ func (d *Dir) next(ctx context.Context, buffer *dirBatchBuffer, limit int, stat 
 		if !ok {
 			break
 		}
-		if stat && !fillInfo(d.fd, &entry, buffer.info(len(entries))) {
+		if stat && !fillInfo(d.fd, &entry, batch.info(len(entries))) {
 			continue
 		}
 		entries = append(entries, entry)
@@ -215,14 +219,28 @@ func (d *Dir) next(ctx context.Context, buffer *dirBatchBuffer, limit int, stat 
 			return nil, ctx.Err()
 		}
 	}
-	buffer.entries = entries
+	batch.entries = entries
 	if len(entries) == 0 {
 		return nil, io.EOF
 	}
 	return entries, nil
 }
 
-func (b *dirBatchBuffer) info(i int) *FileInfo {
+// room returns the batch's entries, none of them used, with room for limit of
+// them, though not for more than are usual.
+func (b *DirBatch) room(limit int, stat bool) []DirEntry {
+	limit = min(limit, dirBatch)
+	if cap(b.entries) < limit {
+		b.entries = make([]DirEntry, 0, limit)
+	}
+	if stat && len(b.infos) < limit {
+		b.infos = make([]FileInfo, limit)
+	}
+	return b.entries[:0]
+}
+
+// info returns the memory for the info of the entry i.
+func (b *DirBatch) info(i int) *FileInfo {
 	if i < len(b.infos) {
 		return &b.infos[i]
 	}
@@ -251,8 +269,9 @@ func fillInfo(dirfd int, entry *DirEntry, info *FileInfo) bool {
 func (d *Dir) sorted(ctx context.Context, opts ReadDirOptions, fn func([]DirEntry) error) error {
 	return d.fs.do(func() error {
 		var all []DirEntry
+		batch := new(DirBatch)
 		for {
-			entries, err := d.next(ctx, &dirBatchBuffer{}, dirBatch, false)
+			entries, err := d.next(ctx, batch, dirBatch, false)
 			if errors.Is(err, io.EOF) {
 				break
 			}

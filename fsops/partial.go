@@ -220,9 +220,9 @@ func (f *FS) CleanPartials(ctx context.Context, dir string, age time.Duration) (
 	}
 	defer func() { _ = d.Close() }()
 	err = f.do(func() error {
-		var buffer dirBatchBuffer
+		var batch DirBatch
 		for {
-			entries, err := d.next(ctx, &buffer, dirBatch, false)
+			entries, err := d.next(ctx, &batch, dirBatch, false)
 			if errors.Is(err, io.EOF) {
 				return nil
 			}

@@ -38,8 +38,12 @@ func (c Codec) Marshal(v any) (mem.BufferSlice, error) {
 	return c.stock.Marshal(v)
 }
 
-// Unmarshal decodes data into v: an *[Incoming] or a proto.Message.
+// Unmarshal decodes data into v: an *[Incoming], a *[Raw] or a proto.Message.
 func (c Codec) Unmarshal(data mem.BufferSlice, v any) error {
+	if raw, ok := v.(*Raw); ok {
+		*raw = data.Materialize()
+		return nil
+	}
 	in, ok := v.(*Incoming)
 	if !ok {
 		return c.stock.Unmarshal(data, v)
@@ -53,6 +57,10 @@ func (c Codec) Unmarshal(data mem.BufferSlice, v any) error {
 	}
 	return c.stock.Unmarshal(data, in.Message)
 }
+
+// Raw receives a message as it is on the wire, for who decodes it themselves.
+// The bytes are the receiver's own.
+type Raw []byte
 
 // Data is a message to be sent whose only content is one bytes field, such as
 // WriteRequest{data}. The payload is not copied.

@@ -5,8 +5,8 @@
 // and a buffer of the message's size, once between that and the transport's
 // frames. For nearly all messages that is nothing. For the file and output
 // chunks that make up gigabytes it is most of the work. So [Codec] knows, beside
-// ordinary messages, two values that a stream can send and one that it can
-// receive:
+// ordinary messages and [Raw] ones, two values that a stream can send and one
+// that it can receive:
 //
 //	stream.SendMsg(&wire.Data{Field: 2, Payload: buf})   // {bytes data = 2}
 //	stream.SendMsg(&wire.Chunk{Field: 2, Offset: o, Payload: buf})
