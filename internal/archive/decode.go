@@ -175,15 +175,8 @@ func (d *decoder) whole() ([]byte, error) {
 
 // parseUstar fills h from a header block.
 func parseUstar(b []byte, h *header) error {
-	var unsigned, signed int64
-	for i, c := range b {
-		if i >= offChecksum && i < offType {
-			c = ' '
-		}
-		unsigned += int64(c)
-		signed += int64(int8(c)) // some old tars summed signed characters
-	}
 	p := fieldParser{}
+	unsigned, signed := checksums(b)
 	if sum := p.number(b[offChecksum:offType]); p.bad || (sum != unsigned && sum != signed) {
 		return fmt.Errorf("checksum does not match: %w", ErrHeader)
 	}
@@ -233,9 +226,14 @@ func (p *fieldParser) number(f []byte) int64 {
 	if f[0]&0x80 != 0 {
 		return p.base256(f)
 	}
-	digits := bytes.Trim(f, " \x00")
+	for len(f) > 0 && isBlank(f[0]) {
+		f = f[1:]
+	}
+	for len(f) > 0 && isBlank(f[len(f)-1]) {
+		f = f[:len(f)-1]
+	}
 	var n int64
-	for _, c := range digits {
+	for _, c := range f {
 		if c < '0' || c > '7' || n>>59 != 0 {
 			p.bad = true
 			return 0
@@ -244,6 +242,8 @@ func (p *fieldParser) number(f []byte) int64 {
 	}
 	return n
 }
+
+func isBlank(c byte) bool { return c == ' ' || c == 0 }
 
 func (p *fieldParser) base256(f []byte) int64 {
 	var n int64

@@ -187,10 +187,7 @@ func appendUstar(b []byte, h *header, name string) []byte {
 	copy(f[offGname:offGname+lenOwner-1], h.gname)
 	putOctal(f[offMajor:offMinor], int64(h.major))
 	putOctal(f[offMinor:offPrefix], int64(h.minor))
-	sum := int64(' ' * 8) // the checksum field counts as blanks
-	for _, c := range f {
-		sum += int64(c)
-	}
+	sum, _ := checksums(f)
 	putOctal(f[offChecksum:offChecksum+7], sum)
 	f[offChecksum+7] = ' '
 	return b

@@ -1,6 +1,10 @@
 package archive
 
-import "time"
+import (
+	"encoding/binary"
+	"math/bits"
+	"time"
+)
 
 const (
 	blockSize = 512
@@ -74,4 +78,29 @@ func (k kind) hasData() bool {
 // padding is the number of bytes from n to the next block boundary.
 func padding(n int64) int64 {
 	return -n & (blockSize - 1)
+}
+
+// checksums are the sums of a header block's bytes as unsigned and, as some old
+// tars had it, as signed numbers. The checksum's own field counts as blanks.
+//
+// With small files there is a block or two for each kilobyte, so that byte by
+// byte this took longer than some of the system calls.
+func checksums(block []byte) (unsigned, signed int64) {
+	const evenBytes, signBits = 0x00ff00ff00ff00ff, 0x8080808080808080
+	var lanes uint64 // four sums of 16 bits, which 512 bytes cannot fill
+	negative := 0
+	for b := block[:blockSize]; len(b) >= 8; b = b[8:] {
+		word := binary.LittleEndian.Uint64(b)
+		lanes += word&evenBytes + word>>8&evenBytes
+		negative += bits.OnesCount64(word & signBits)
+	}
+	for ; lanes != 0; lanes >>= 16 {
+		unsigned += int64(lanes & 0xffff)
+	}
+	signed = unsigned - 256*int64(negative)
+	for _, c := range block[offChecksum:offType] {
+		unsigned += ' ' - int64(c)
+		signed += ' ' - int64(int8(c))
+	}
+	return unsigned, signed
 }

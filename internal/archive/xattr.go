@@ -28,6 +28,9 @@ func carriedXattr(name string) bool {
 
 // xattrs reads the attributes of an open file or directory, sorted by name.
 func (p *packer) xattrs(entry string, fd int) []xattr {
+	if n, err := unix.Flistxattr(fd, nil); n == 0 && err == nil {
+		return nil // as nearly every file, so it is asked without a buffer
+	}
 	names, err := readXattr(func(b []byte) (int, error) { return unix.Flistxattr(fd, b) })
 	if err != nil {
 		if !errors.Is(err, unix.ENOTSUP) {
