@@ -1,9 +1,8 @@
 #!/bin/bash
-# OpenSSH's own regress scripts, with stock clients, against guestd.
+# OpenSSH's own regress scripts, with stock clients, against a server:
+# scripts/ssh/door.sh says which (DOOR).
 #
 #   scripts/openssh-regress.sh [SCRIPT...]    all of docs/ssh-regress.md, or these
-#   DOOR=stock scripts/openssh-regress.sh     against OpenSSH's own sshd, to see
-#                                             that the laboratory is sound
 #
 # docs/ssh-regress.md names every script and says of each whether it runs. A
 # script that runs and fails fails the run, and so does one that the table does

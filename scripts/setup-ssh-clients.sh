@@ -26,26 +26,8 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 readonly root
 readonly tools_dir=$root/.tools
 
-say() { printf 'setup-ssh-clients: %s\n' "$*"; }
-die() {
-	printf 'setup-ssh-clients: error: %s\n' "$*" >&2
-	exit 1
-}
-
-# as_root runs a command with root's rights.
-as_root() {
-	if [ "$(id -u)" = 0 ]; then
-		"$@"
-	elif command -v sudo >/dev/null; then
-		sudo "$@"
-	else
-		die "root's rights are needed for: $* (no sudo here; run it as root, then this again)"
-	fi
-}
-
-installed() {
-	[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
-}
+# shellcheck source=scripts/apt.sh
+. "$root/scripts/apt.sh"
 
 # step runs a function and says how long it took.
 step() {
@@ -54,18 +36,7 @@ step() {
 	say "$1: $((SECONDS - start)) s"
 }
 
-apt_packages() {
-	local missing=() package
-	for package in "${PACKAGES[@]}"; do
-		installed "$package" || missing+=("$package")
-	done
-	[ ${#missing[@]} -gt 0 ] || return 0
-	say "installing ${missing[*]}"
-	as_root apt-get update -qq || say "apt-get update failed; trying with the lists that are here"
-	as_root env DEBIAN_FRONTEND=noninteractive \
-		apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null ||
-		die "apt could not install ${missing[*]}"
-}
+apt_packages() { apt_install "${PACKAGES[@]}"; }
 
 # The stock server that guestd is compared with. Run by root, it wants a user
 # for its unprivileged half.

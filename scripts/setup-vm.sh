@@ -16,43 +16,8 @@ readonly root
 readonly vm_dir=$root/.vm
 readonly tools_dir=$root/.tools
 
-say() { printf 'setup-vm: %s\n' "$*"; }
-die() {
-	printf 'setup-vm: error: %s\n' "$*" >&2
-	exit 1
-}
-
-# as_root runs a command with root's rights.
-as_root() {
-	if [ "$(id -u)" = 0 ]; then
-		"$@"
-	elif command -v sudo >/dev/null; then
-		sudo "$@"
-	else
-		die "root's rights are needed for: $* (no sudo here; run it as root, then 'make setup-vm' again)"
-	fi
-}
-
-installed() {
-	[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
-}
-
-# apt_install installs those of the named packages that are missing.
-apt_updated=
-apt_install() {
-	local missing=() package
-	for package in "$@"; do
-		installed "$package" || missing+=("$package")
-	done
-	[ ${#missing[@]} -gt 0 ] || return 0
-	say "installing ${missing[*]}"
-	if [ -z "$apt_updated" ]; then
-		as_root apt-get update -qq || say "apt-get update failed; trying with the lists that are here"
-		apt_updated=yes
-	fi
-	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null ||
-		die "apt could not install ${missing[*]}"
-}
+# shellcheck source=scripts/apt.sh
+. "$root/scripts/apt.sh"
 
 # kernel_version prints the newest kernel that is installed and fits.
 kernel_version() {

@@ -1,10 +1,8 @@
 #!/bin/bash
-# Stock SSH clients against guestd: each script in scripts/ssh/clients brings one
-# client and prints one line.
+# Stock SSH clients against a server: each script in scripts/ssh/clients brings
+# one client and prints one line. scripts/ssh/door.sh says which server (DOOR).
 #
 #   scripts/test-ssh.sh [CLIENT...]      all of them, or these
-#   DOOR=stock scripts/test-ssh.sh       against OpenSSH's own sshd, to see that
-#                                        the checks are right
 #   CI=1                                 a client that is not there is a failure
 set -euo pipefail
 cd "$(dirname "$0")/.."
