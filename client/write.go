@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"time"
 
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/guestd/guestd/internal/wire"
@@ -154,6 +155,11 @@ func (w *fileWrite) transfer(ctx context.Context, start *guestdv1.WriteRequest, 
 	}
 	if err == nil {
 		err = w.send(call, r, sum)
+	}
+	if err == nil {
+		// The end of what is sent commits it, and gRPC may let that overtake
+		// the end of the context.
+		err = status.FromContextError(ctx.Err()).Err()
 	}
 	if err == nil && sum != nil {
 		err = w.commit(call, sum)

@@ -71,19 +71,20 @@ func (r *ring) nextSize() int {
 func (r *ring) fill(fd int, floor uint64) (int, error) {
 	if len(r.buf) == 0 {
 		// The first page is allocated when something is there to be kept.
-		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		n, err := unix.Poll(fds, 0)
-		for errors.Is(err, unix.EINTR) {
-			n, err = unix.Poll(fds, 0)
+		data, ended, err := readiness(fd)
+		if err == nil && ended && !data {
+			// The kernel looks for data first and for writers then: one that
+			// writes and closes in between looks as if it had written
+			// nothing. Once it is gone, another look tells the truth.
+			data, _, err = readiness(fd)
 		}
-		if err != nil {
+		switch {
+		case err != nil:
 			return 0, err
-		}
-		if n == 0 {
+		case !data && ended:
+			return 0, io.EOF
+		case !data:
 			return 0, unix.EAGAIN
-		}
-		if fds[0].Revents&unix.POLLIN == 0 {
-			return 0, io.EOF // a hang-up and nothing else
 		}
 		r.pending = true
 		return 0, errNoRoom
@@ -108,6 +109,18 @@ func (r *ring) fill(fd int, floor uint64) (int, error) {
 		r.start = r.end - uint64(len(r.buf))
 	}
 	return n, nil
+}
+
+// readiness reports, without waiting, whether fd has data and whether all who could
+// write more are gone.
+func readiness(fd int) (data, ended bool, err error) {
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	_, err = unix.Poll(fds, 0)
+	for errors.Is(err, unix.EINTR) {
+		_, err = unix.Poll(fds, 0)
+	}
+	events := fds[0].Revents
+	return events&unix.POLLIN != 0, events&^unix.POLLIN != 0, err
 }
 
 // copyFrom copies bytes from offset on, which must lie in [start, end), and

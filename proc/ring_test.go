@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"runtime"
 	"testing"
 	"time"
 
@@ -46,6 +47,36 @@ func put(t testing.TB, o *output, i int, data []byte) {
 		}
 		if rerr != nil && !errors.Is(rerr, errNoRoom) {
 			t.Fatal(rerr)
+		}
+	}
+}
+
+// A look that falls between a writer's last write and its end must not take
+// what was written for nothing.
+func TestRingLastWords(t *testing.T) {
+	writers := make(chan int)
+	defer close(writers)
+	go func() {
+		runtime.LockOSThread()
+		for fd := range writers {
+			_, _ = unix.Write(fd, []byte("!"))
+			_ = unix.Close(fd)
+		}
+	}()
+	for round := range 30_000 {
+		var ends [2]int
+		if err := unix.Pipe2(ends[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+			t.Fatal(err)
+		}
+		writers <- ends[1]
+		var r ring
+		_, err := r.fill(ends[0], 0)
+		for errors.Is(err, unix.EAGAIN) {
+			_, err = r.fill(ends[0], 0)
+		}
+		_ = unix.Close(ends[0])
+		if !errors.Is(err, errNoRoom) {
+			t.Fatalf("round %d: %v, and a byte was written", round, err)
 		}
 	}
 }
