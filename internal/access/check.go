@@ -12,11 +12,11 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds of a grant, so that ten thousand of them fit into a small guest.
+// Bounds of a grant.
 const (
 	maxIDBytes      = 64
 	maxUserBytes    = 256
-	maxLabelBytes   = 1024
+	maxLabelBytes   = 256
 	maxCommandBytes = 64 << 10
 	maxEnvEntries   = 256
 	maxEnvBytes     = 64 << 10
@@ -46,6 +46,23 @@ func (g Grant) normalize() (Grant, credential, string, error) {
 	n.TTL = max(n.TTL, -1)
 	n.MaxConnections = max(n.MaxConnections, -1)
 	return n, cred, keyType, nil
+}
+
+// size is about what the grant takes in memory, in bytes.
+func (g Grant) size() int {
+	const fixed = 512
+	n := fixed + len(g.ID) + len(g.Key) + len(g.User) + len(g.Label) + len(g.Command)
+	for _, entry := range g.Env {
+		n += len(entry)
+	}
+	if g.Permissions != nil {
+		for _, f := range g.Permissions.forwardings() {
+			for _, target := range f.Targets {
+				n += len(target)
+			}
+		}
+	}
+	return n
 }
 
 // clone returns a copy that shares nothing.

@@ -5,6 +5,7 @@ package access
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
@@ -14,7 +15,8 @@ import (
 
 // Bounds of what is told about a connection.
 const (
-	maxActivities    = 1000
+	maxActivities    = 1000 // that are kept, of one connection
+	shownActivities  = 32   // that are told
 	maxActivityBytes = 256
 	maxPeerBytes     = 256
 )
@@ -244,13 +246,17 @@ func (c *Connection) Begin(what string) (end func()) {
 	}
 }
 
-// activities is what Begin named and has not ended.
+// activities is what Begin named and has not ended; where that is much, the last
+// one says how much more.
 func (c *Connection) activities() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	list := make([]string, len(c.activity))
+	var list []string
 	for i, what := range c.activity {
-		list[i] = *what
+		if more := len(c.activity) - i; more > 1 && i == shownActivities-1 {
+			return append(list, fmt.Sprintf("and %d more", more))
+		}
+		list = append(list, *what)
 	}
 	return list
 }
@@ -291,7 +297,7 @@ type ConnectionInfo struct {
 	Client   netip.AddrPort // the grant's; invalid if not known
 	Peer     string         // the transport's name of the peer
 	Since    time.Time
-	Activity []string // what Begin named and has not ended, oldest first
+	Activity []string // what Begin named and has not ended, oldest first; at most 32
 	Received uint64   // bytes from the client
 	Sent     uint64   // bytes to it
 }

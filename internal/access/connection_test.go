@@ -256,8 +256,9 @@ func TestConnections(t *testing.T) {
 	for range maxActivities + 10 {
 		defer first.Begin("forward")()
 	}
-	if n := len(s.Connections()[0].Activity); n != maxActivities {
-		t.Errorf("%d activities are listed", n)
+	activity := s.Connections()[0].Activity
+	if n := len(activity); n != shownActivities || activity[n-1] != "and 969 more" {
+		t.Errorf("%d activities are listed, the last is %q", n, activity[n-1])
 	}
 }
 

@@ -22,6 +22,9 @@ const (
 	// What became of a grant is remembered for so long, and of so many.
 	memory        = 10 * time.Minute
 	maxRemembered = 1000
+	// All grants together, also those that are only remembered, take about so
+	// many bytes: ten thousand ordinary ones do.
+	maxGrantBytes = 8 << 20
 	// refusalLogInterval is the least time between two log lines about refused
 	// clients: one that tries in a loop must not fill the log.
 	refusalLogInterval = 10 * time.Second
@@ -55,6 +58,7 @@ type Store struct {
 	closed      bool
 	grants      map[string]*entry // by id, also those that are only remembered
 	credentials map[credential]*entry
+	bytes       int           // what all grants take
 	active      int           // grants that have not ended
 	ended       []*entry      // in the order of their ends
 	due         time.Duration // when the next grant expires, or earlier
@@ -141,7 +145,7 @@ func (s *Store) Grant(g Grant) (GrantInfo, error) {
 	if old := s.credentials[cred]; old != nil && !old.ended {
 		return GrantInfo{}, ErrExists
 	}
-	if s.active >= s.config.MaxGrants {
+	if s.active >= s.config.MaxGrants || !s.makeRoom(g.size()) {
 		return GrantInfo{}, ErrTooManyGrants
 	}
 	if g.ID == "" {
@@ -151,6 +155,7 @@ func (s *Store) Grant(g Grant) (GrantInfo, error) {
 	e.live = make(map[*Connection]struct{})
 	s.grants[g.ID] = e
 	s.credentials[cred] = e
+	s.bytes += e.size()
 	s.active++
 	s.due = min(s.due, e.expires)
 	s.feed.publish(s.about(e, Event{Kind: EventGranted}))
@@ -253,15 +258,30 @@ func (s *Store) sweep() time.Duration {
 		}
 	}
 	for len(s.ended) > 0 && (now >= s.ended[0].forget || len(s.ended) > maxRemembered) {
-		e := s.ended[0]
-		s.ended[0] = nil
-		s.ended = s.ended[1:]
-		delete(s.grants, e.ID)
-		if s.credentials[e.credential] == e {
-			delete(s.credentials, e.credential)
-		}
+		s.forgetOldest()
 	}
 	return now
+}
+
+// makeRoom forgets what is only remembered, if it must, and reports whether
+// there is room for so many bytes.
+func (s *Store) makeRoom(size int) bool {
+	for s.bytes+size > maxGrantBytes && len(s.ended) > 0 {
+		s.forgetOldest()
+	}
+	return s.bytes+size <= maxGrantBytes
+}
+
+// forgetOldest forgets the grant that ended first.
+func (s *Store) forgetOldest() {
+	e := s.ended[0]
+	s.ended[0] = nil
+	s.ended = s.ended[1:]
+	s.bytes -= e.size()
+	delete(s.grants, e.ID)
+	if s.credentials[e.credential] == e {
+		delete(s.credentials, e.credential)
+	}
 }
 
 // retire makes an entry one that is only remembered, if it lets nobody in and

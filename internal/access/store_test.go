@@ -186,9 +186,33 @@ func TestMemoryIsBounded(t *testing.T) {
 	wantErr(t, "the newest", err, ErrRevoked)
 	clock.advance(memory)
 	_ = s.Grants()
-	if len(s.grants)+len(s.credentials)+len(s.ended) != 0 {
-		t.Errorf("%d, %d, %d are left", len(s.grants), len(s.credentials), len(s.ended))
+	if len(s.grants)+len(s.credentials)+len(s.ended)+s.bytes != 0 {
+		t.Errorf("%d, %d, %d and %d bytes are left", len(s.grants), len(s.credentials), len(s.ended), s.bytes)
 	}
+}
+
+func TestLargeGrantsAreBounded(t *testing.T) {
+	s, _ := newStore(t, Config{})
+	large := func(i int) Grant {
+		return Grant{ID: fmt.Sprint("g", i), SecretHash: hashOf(fmt.Sprint(i)), Command: strings.Repeat("x", maxCommandBytes)}
+	}
+	n := 0
+	for ; n < 1000; n++ {
+		if _, err := s.Grant(large(n)); err != nil {
+			wantErr(t, "when it is full", err, ErrTooManyGrants)
+			break
+		}
+	}
+	if s.bytes > maxGrantBytes || n < maxGrantBytes/(2*maxCommandBytes) {
+		t.Errorf("%d grants take %d bytes", n, s.bytes)
+	}
+	// What is only remembered gives way.
+	if _, err := s.Revoke("g0"); err != nil {
+		t.Fatal(err)
+	}
+	mustGrant(t, s, large(n))
+	_, err := mustConnect(t, s).AuthenticateSecret("0")
+	wantErr(t, "the forgotten one", err, ErrUnknown)
 }
 
 func TestStoreOwnsItsCopy(t *testing.T) {
