@@ -18,6 +18,7 @@ func (s *Server) register(quit <-chan struct{}) {
 	guestdv1.RegisterProcessServiceServer(s.grpc, &processService{
 		table: s.config.Processes, pool: s.pool, background: &s.calls, quit: quit,
 	})
+	guestdv1.RegisterAccessServiceServer(s.grpc, &accessService{store: s.config.Access})
 	guestdv1.RegisterSystemServiceServer(s.grpc, newSystemService(s, files.handles))
 	// Both versions: the tools of some languages know only v1alpha, and it
 	// costs 20 KB.

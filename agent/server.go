@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/guestd/guestd/fsops"
+	"github.com/guestd/guestd/internal/access"
 	"github.com/guestd/guestd/internal/wire"
 	"github.com/guestd/guestd/proc"
 )
@@ -63,9 +65,14 @@ type Config struct {
 	Processes *proc.Table
 	// Files is what FileService works on; nil: New makes one with defaults.
 	Files *fsops.System
+	// Access is what AccessService fills and reads, and the SSH server asks. It
+	// stays the caller's, who closes it after the server; nil: there is no SSH
+	// server, and AccessService refuses every call.
+	Access *access.Store
 	// Version is the build's version as GetInfo tells it; empty is "(devel)".
 	Version string
-	// Features is Capabilities.features, for example "ssh".
+	// Features is Capabilities.features, beside those that New knows by itself:
+	// "ssh", where there is Access.
 	Features []string
 	// VsockCID tells the machine's own context id, if it is known by now;
 	// nil: never known. It is called for every GetInfo and must not block.
@@ -161,6 +168,9 @@ func (s *Server) complete() (err error) {
 			return err
 		}
 		s.ownTable = true
+	}
+	if s.config.Access != nil && !slices.Contains(s.config.Features, featureSSH) {
+		s.config.Features = append(slices.Clone(s.config.Features), featureSSH)
 	}
 	return nil
 }

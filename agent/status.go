@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/guestd/guestd/fsops"
+	"github.com/guestd/guestd/internal/access"
 	"github.com/guestd/guestd/internal/archive"
 	"github.com/guestd/guestd/internal/passwd"
 	"github.com/guestd/guestd/proc"
@@ -137,6 +138,9 @@ func classify(err error) (codes.Code, *errdetails.ErrorInfo) {
 	meta := systemMeta(err)
 	r, ok := procReason(err)
 	if !ok {
+		r, ok = accessReason(err)
+	}
+	if !ok {
 		r, ok = filesReason(err, meta)
 	}
 	if ok {
@@ -190,6 +194,21 @@ func procReason(err error) (reason, bool) {
 		if errors.Is(err, known.err) {
 			return known.reason, true
 		}
+	}
+	return 0, false
+}
+
+// accessReason knows the errors of package access.
+func accessReason(err error) (reason, bool) {
+	switch {
+	case errors.Is(err, access.ErrNotFound):
+		return guestdv1.ErrorReason_ERROR_REASON_NOT_FOUND, true
+	case errors.Is(err, access.ErrExists):
+		return guestdv1.ErrorReason_ERROR_REASON_ALREADY_EXISTS, true
+	case errors.Is(err, access.ErrTooManyGrants), errors.Is(err, access.ErrTooManyWatchers):
+		return guestdv1.ErrorReason_ERROR_REASON_LIMIT_REACHED, true
+	case errors.Is(err, access.ErrStoreClosed):
+		return guestdv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN, true
 	}
 	return 0, false
 }

@@ -39,7 +39,7 @@ type Event struct {
 	Client     netip.AddrPort
 	Peer       string
 
-	Session  string // names one channel of the connection
+	Session  string // names one channel of the connection, as no other, now or later
 	Command  string
 	Target   string
 	Reason   string

@@ -51,10 +51,11 @@ const (
 	// A field of the request is missing or malformed; the message names it.
 	// INVALID_ARGUMENT.
 	ErrorReason_ERROR_REASON_INVALID_REQUEST ErrorReason = 1
-	// ENOENT: no such file, program or directory. NOT_FOUND.
+	// ENOENT: no such file, program or directory; no such grant or session.
+	// NOT_FOUND.
 	ErrorReason_ERROR_REASON_NOT_FOUND ErrorReason = 2
-	// EEXIST: it is there already, or an id is taken by something else.
-	// ALREADY_EXISTS.
+	// EEXIST: it is there already, or an id or credential is taken by something
+	// else. ALREADY_EXISTS.
 	ErrorReason_ERROR_REASON_ALREADY_EXISTS ErrorReason = 3
 	// EACCES or EPERM: the asked-for user may not. PERMISSION_DENIED.
 	ErrorReason_ERROR_REASON_PERMISSION_DENIED ErrorReason = 4
@@ -86,7 +87,7 @@ const (
 	// controller. UNIMPLEMENTED.
 	ErrorReason_ERROR_REASON_UNSUPPORTED ErrorReason = 15
 	// A limit of the agent or of the machine is reached: processes, handles,
-	// watches, descriptors. RESOURCE_EXHAUSTED.
+	// watches, descriptors, grants. RESOURCE_EXHAUSTED.
 	ErrorReason_ERROR_REASON_LIMIT_REACHED ErrorReason = 16
 	// A wait ended before any of its conditions came true. DEADLINE_EXCEEDED.
 	ErrorReason_ERROR_REASON_WAIT_TIMEOUT ErrorReason = 17
