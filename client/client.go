@@ -52,6 +52,7 @@ type Client struct {
 	process guestdv1.ProcessServiceClient
 	file    guestdv1.FileServiceClient
 	system  guestdv1.SystemServiceClient
+	access  guestdv1.AccessServiceClient
 
 	closeOnce sync.Once
 	closeErr  error
@@ -93,6 +94,7 @@ func New(dial func(ctx context.Context) (net.Conn, error), config Config) (*Clie
 	c.process = guestdv1.NewProcessServiceClient(conn)
 	c.file = guestdv1.NewFileServiceClient(conn)
 	c.system = guestdv1.NewSystemServiceClient(conn)
+	c.access = guestdv1.NewAccessServiceClient(conn)
 	return c, nil
 }
 

@@ -28,6 +28,10 @@
 //
 // For code that works with package io/fs: [Client.FS].
 //
+// For people, and programs that speak SSH: [Client.Grant] lets the holder of a
+// key or a secret in, [Client.DialSSH] comes in by itself, [Client.WatchSSH]
+// tells what everybody does.
+//
 // For what this package does not wrap: [Client.Conn] and the stubs of guestd.v1.
 //
 // # Contexts

@@ -175,3 +175,59 @@ func ExampleFiles_WriteFile() {
 	}
 	fmt.Println(info)
 }
+
+func ExampleClient_DialSSH() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c, err := client.New(dial, client.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+
+	// The SSH server's own socket; in a microVM it is vsock port 22.
+	door := func(ctx context.Context) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", "/run/guestd-ssh.sock")
+	}
+	conn, err := c.DialSSH(ctx, door, client.Grant{User: "ann"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	session, err := conn.NewSession()
+	if err != nil {
+		log.Fatal(err)
+	}
+	out, err := session.CombinedOutput("uptime")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s", out)
+}
+
+func ExampleClient_Grant() {
+	ctx := context.Background()
+	c, err := client.New(dial, client.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+
+	// For one person, one connection, within ten minutes: ssh SECRET@…
+	secret := client.NewSecret()
+	grant, err := c.Grant(ctx, client.Grant{
+		Secret: secret,
+		User:   "ann",
+		TTL:    10 * time.Minute,
+		Label:  "sent to ann@example.com",
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("hand out", secret, "and take it back with", grant.ID)
+
+	if _, err := c.Revoke(ctx, grant.ID); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		log.Fatal(err)
+	}
+}

@@ -177,13 +177,19 @@ func live(t testing.TB) (*client.Client, *line) {
 
 func liveWith(t testing.TB, config client.Config) (*client.Client, *line) {
 	t.Helper()
+	return liveAgent(t, agent.Config{}, config)
+}
+
+// liveAgent is liveWith for an agent that is configured.
+func liveAgent(t testing.TB, agentConfig agent.Config, config client.Config) (*client.Client, *line) {
+	t.Helper()
 	before := goroutines()
 	// A socket's path is short.
 	dir, err := os.MkdirTemp("", "client")
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := agent.New(agent.Config{})
+	server, err := agent.New(agentConfig)
 	if err != nil {
 		t.Fatal(err)
 	}

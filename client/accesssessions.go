@@ -1,0 +1,48 @@
+package client
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
+)
+
+// SSHSession describes an SSH connection that is in, with all its channels, at
+// one moment. Its texts are what the guest says.
+type SSHSession struct {
+	ID       string         // no other has it, now or later
+	Grant    string         // id of the grant that let it in
+	Label    string         // the grant's
+	User     string         // Linux user
+	Client   netip.AddrPort // the grant's; invalid where it is not known
+	Peer     string         // the transport's name of the peer
+	Since    time.Time      // in the guest's time
+	Activity []string       // what it does, for people; at most 32
+	Received uint64         // bytes from the client
+	Sent     uint64         // bytes to it
+}
+
+// SSHSessions describes the SSH connections that are in, oldest first.
+func (c *Client) SSHSessions(ctx context.Context) ([]SSHSession, error) {
+	response, err := c.access.ListSessions(ctx, &guestdv1.ListSessionsRequest{})
+	if err != nil {
+		return nil, c.mapError("list sessions", "", err)
+	}
+	sessions := make([]SSHSession, len(response.GetSessions()))
+	for i, s := range response.GetSessions() {
+		sessions[i] = SSHSession{
+			ID: s.GetId(), Grant: s.GetGrantId(), Label: s.GetLabel(), User: s.GetUser(),
+			Client: addressFromWire(s.GetClientAddress()), Peer: s.GetPeer(), Since: timeFromWire(s.GetStartTime()),
+			Activity: s.GetActivity(), Received: s.GetReceivedBytes(), Sent: s.GetSentBytes(),
+		}
+	}
+	return sessions, nil
+}
+
+// KillSSHSession ends an SSH connection. Its grant stays: [Client.Revoke] takes
+// that away. One that is not there (any more) is [fs.ErrNotExist].
+func (c *Client) KillSSHSession(ctx context.Context, id string) error {
+	_, err := c.access.KillSession(ctx, &guestdv1.KillSessionRequest{Id: id})
+	return c.mapError("kill session", id, err)
+}

@@ -1,0 +1,112 @@
+package client
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
+)
+
+const (
+	// revokeTimeout bounds the removal of a credential that was not used.
+	revokeTimeout = 5 * time.Second
+	// maxBanner bounds what a guest's banner adds to an error.
+	maxBanner = 1 << 10
+)
+
+// DialSSH connects to the guest's SSH server as grant.User: it makes a key that
+// nobody else ever sees, grants it for one connection, and makes that through
+// dial, which connects to the SSH server (in a microVM, vsock port 22) and not
+// to the agent. It pins the host key that the agent tells, so that nobody in
+// between can pose as the guest.
+//
+// Of grant, the credential and MaxConnections are DialSSH's own and must be
+// zero; TTL is the time to come in. Ctx bounds the way in and has no bearing on
+// the connection after that. Closing the connection is what ends it, or
+// [Client.Revoke] with grant.ID. If it does not come about, its credential is
+// taken back.
+func (c *Client) DialSSH(
+	ctx context.Context, dial func(ctx context.Context) (net.Conn, error), grant Grant,
+) (*ssh.Client, error) {
+	if grant.Key != nil || grant.Secret != "" || len(grant.SecretHash) > 0 || grant.MaxConnections != 0 {
+		return nil, fmt.Errorf("%w: the credential of an SSH connection is its own", ErrInvalidRequest)
+	}
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	signer, err := ssh.NewSignerFromKey(private)
+	if err != nil {
+		return nil, err
+	}
+	grant.Key = signer.PublicKey()
+	if grant.ID == "" {
+		grant.ID = newID()
+	}
+	info, err := c.Grant(ctx, grant)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := dialSSH(ctx, dial, signer, info)
+	if err != nil {
+		return nil, errors.Join(err, c.takeBack(ctx, info.ID))
+	}
+	return conn, nil
+}
+
+// takeBack revokes a grant that nobody will use, also after ctx is over. That
+// the agent does not know it is as good.
+func (c *Client) takeBack(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeTimeout)
+	defer cancel()
+	_, err := c.access.RevokeGrant(ctx, &guestdv1.RevokeGrantRequest{Id: id})
+	if status.Code(err) == codes.NotFound || isConnectionLost(err) {
+		return nil // an agent that is gone has taken its grants along
+	}
+	return c.mapError("revoke", id, err)
+}
+
+// dialSSH connects with a credential that has been granted.
+func dialSSH(
+	ctx context.Context, dial func(ctx context.Context) (net.Conn, error), signer ssh.Signer, info GrantInfo,
+) (*ssh.Client, error) {
+	conn, err := dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var banner strings.Builder
+	config := &ssh.ClientConfig{
+		User:              info.User,
+		Auth:              []ssh.AuthMethod{ssh.PublicKeys(signer)},
+		HostKeyCallback:   ssh.FixedHostKey(info.HostKey),
+		HostKeyAlgorithms: []string{info.HostKey.Type()},
+		BannerCallback: func(text string) error {
+			banner.WriteString(text[:min(len(text), max(0, maxBanner-banner.Len()))])
+			return nil
+		},
+	}
+	// The handshake knows no context: to end it is to end its connection.
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	transport, channels, requests, err := ssh.NewClientConn(conn, "guest", config)
+	switch {
+	case !stop(): // it came too late to be of use, or did not come
+		err = context.Cause(ctx)
+	case err != nil && banner.Len() > 0:
+		err = fmt.Errorf("%w (the guest says: %s)", err, printable(strings.TrimSpace(banner.String())))
+	}
+	if err != nil {
+		_ = conn.Close() // with it, what of the transport there is
+		return nil, fmt.Errorf("ssh: %w", err)
+	}
+	return ssh.NewClient(transport, channels, requests), nil
+}
