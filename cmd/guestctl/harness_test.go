@@ -24,6 +24,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/guestd/guestd/agent"
+	"github.com/guestd/guestd/internal/access"
+	"github.com/guestd/guestd/internal/access/accesstest"
 	"github.com/guestd/guestd/proc"
 )
 
@@ -45,8 +47,11 @@ func TestMain(m *testing.M) {
 // patience is how long a test waits for what must happen.
 const patience = time.Minute
 
-// serveAgent serves an agent of its own on a unix socket and returns the
-// socket's path and how to stop it.
+// doorName is the SSH server's socket, beside the agent's.
+const doorName = "ssh"
+
+// serveAgent serves an agent of its own on a unix socket, and a small SSH server
+// beside it, and returns the socket's path and how to stop both.
 func serveAgent() (socket string, stop func() error, err error) {
 	// The path of a socket is limited to 108 bytes.
 	dir, err := os.MkdirTemp("", "guestctl")
@@ -57,7 +62,19 @@ func serveAgent() (socket string, stop func() error, err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	server, err := agent.New(agent.Config{Processes: processes, Version: "v0.0.0-test"})
+	store, err := access.New(access.Config{})
+	if err != nil {
+		return "", nil, err
+	}
+	server, err := agent.New(agent.Config{Processes: processes, Access: store, Version: "v0.0.0-test"})
+	if err != nil {
+		return "", nil, err
+	}
+	doorListener, err := net.Listen("unix", filepath.Join(dir, doorName))
+	if err != nil {
+		return "", nil, err
+	}
+	door, err := accesstest.Open(doorListener, store)
 	if err != nil {
 		return "", nil, err
 	}
@@ -74,7 +91,7 @@ func serveAgent() (socket string, stop func() error, err error) {
 		if end := <-served; !errors.Is(end, agent.ErrServerClosed) {
 			err = errors.Join(err, end)
 		}
-		return errors.Join(err, processes.Close())
+		return errors.Join(err, door.Close(), processes.Close())
 	}, nil
 }
 

@@ -11,6 +11,7 @@ import (
 const (
 	groupProcesses = "processes"
 	groupFiles     = "files"
+	groupAccess    = "access"
 	groupAgent     = "agent"
 )
 
@@ -51,6 +52,7 @@ func newRoot(a *app) *cobra.Command {
 	root.AddGroup(
 		&cobra.Group{ID: groupProcesses, Title: "Processes:"},
 		&cobra.Group{ID: groupFiles, Title: "Files:"},
+		&cobra.Group{ID: groupAccess, Title: "People, over SSH:"},
 		&cobra.Group{ID: groupAgent, Title: "The agent:"},
 	)
 	flags := root.PersistentFlags()
@@ -66,6 +68,7 @@ func newRoot(a *app) *cobra.Command {
 	}
 	add(groupProcesses, newExec(a), newSh(a), newRun(a), newAttach(a), newLogs(a), newWait(a), newKill(a), newPs(a))
 	add(groupFiles, newCp(a), newLs(a), newCat(a), newRm(a), newMkdir(a), newMv(a), newStat(a), newWatch(a))
+	add(groupAccess, newGrant(a), newRevoke(a), newGrants(a), newSessions(a), newKillSession(a), newAudit(a))
 	add(groupAgent, newEnv(a), newInfo(a), newVersion(a), newCompletion(a))
 	root.AddCommand(newGenMan(a))
 	root.AddCommand(topics()...)

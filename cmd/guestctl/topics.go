@@ -45,10 +45,10 @@ escaped as in "\x1b", because whoever rules the guest chose them; otherwise they
 are printed as they are.
 `
 
-const jsonHelp = `--json prints one JSON value, or, for what goes on (logs, watch, cp with several
-sources), one value on a line. ls, ps, stat and a wait for ends print an array. Names
-are stable: fields are added, never renamed or given another meaning. Fields
-without a value are left out.
+const jsonHelp = `--json prints one JSON value, or, for what goes on (logs, watch, audit, cp with
+several sources), one value on a line. ls, ps, stat, grants, sessions and a wait
+for ends print an array. Names are stable: fields are added, never renamed or given
+another meaning. Fields without a value are left out.
 
 Times are RFC 3339 with nanoseconds, durations seconds, sizes bytes, modes octal
 strings with the four digits of chmod. Names in Linux are bytes: where one is
@@ -77,6 +77,17 @@ its name, holds it in base64.
   stat -f   path total_bytes free_bytes available_bytes total_inodes free_inodes
             block_bytes type read_only
   env       an object of the variables
+  grant     id secret fingerprint key_type user label command permissions client
+            create_time expire_time max_connections used live host_key
+            expire_time and max_connections are absent where there is none;
+            secret and host_key are only in what grant prints
+  session   id grant label user client peer start_time activity received_bytes
+            sent_bytes
+  audit     time event session channel grant label user client peer command
+            target reason terminal bytes received_bytes sent_bytes missed
+            output{offset text raw_text rows columns term}
+            event: connected refused exec shell subsystem ended forward listen
+            file terminal closed granted revoked
   info      agent version api_revision boot_id start_time uptime hostname
             kernel_release architecture os_id os_version cpus memory_bytes
             agent_pid agent_parent_pid vsock_cid

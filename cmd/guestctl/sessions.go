@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/guestd/guestd/client"
+)
+
+func newSessions(a *app) *cobra.Command {
+	var f listFlags
+	cmd := &cobra.Command{
+		Use:   "sessions [flags]",
+		Short: "List who is in over SSH",
+		Long: `List the SSH connections that are in, each with all that it does: shells, commands,
+transfers and forwards. RECEIVED is what came from the client.`,
+		Example: `  guestctl sessions
+  guestctl kill-session $(guestctl sessions -q)`,
+		Args:              arguments(cobra.NoArgs),
+		RunE:              func(cmd *cobra.Command, _ []string) error { return a.sessions(cmd.Context(), &f) },
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	f.add(cmd)
+	return cmd
+}
+
+func (a *app) sessions(ctx context.Context, f *listFlags) error {
+	c, ctx, cancel, err := a.quick(ctx)
+	defer cancel()
+	if err != nil {
+		return err
+	}
+	sessions, err := c.SSHSessions(ctx)
+	if err != nil {
+		return err
+	}
+	if f.json {
+		list := make([]jsonSession, len(sessions))
+		for i := range sessions {
+			list[i] = newJSONSession(&sessions[i])
+		}
+		return a.printJSON(list)
+	}
+	return a.printSessions(f, sessions)
+}
+
+func (a *app) printSessions(f *listFlags, sessions []client.SSHSession) error {
+	out := a.page()
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	if !f.quiet {
+		fmt.Fprintln(table, "ID\tUSER\tCLIENT\tSINCE\tRECEIVED\tSENT\tGRANT\tACTIVITY")
+	}
+	for i := range sessions {
+		s := &sessions[i]
+		if f.quiet {
+			fmt.Fprintln(out, a.name(s.ID))
+			continue
+		}
+		from := addressText(s.Client)
+		if from == "" {
+			from = s.Peer
+		}
+		grant := s.Grant
+		if s.Label != "" {
+			grant += " (" + s.Label + ")"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", escape(s.ID), escape(s.User), escape(from),
+			s.Since.Local().Format(time.DateTime), formatUnsigned(s.Received), formatUnsigned(s.Sent),
+			escape(grant), escape(activityLine(s.Activity)))
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	return out.Flush()
+}
+
+// activityLine is what a session does, cut where it is long.
+func activityLine(activity []string) string {
+	line := strings.Join(activity, ", ")
+	const most = 80
+	if len(line) > most {
+		line = strings.ToValidUTF8(line[:most], "") + "…"
+	}
+	return line
+}
