@@ -71,17 +71,9 @@ func (a *app) connect(ctx context.Context) (*client.Client, error) {
 	if a.client != nil {
 		return a.client, nil
 	}
-	text := a.address
-	if text == "" {
-		text, _ = a.lookup(agentVariable)
-	}
-	if text == "" {
-		return nil, usageError{errors.New("no agent: give --agent ADDR or set " + agentVariable +
-			", for example to vsock:3:1024 (see 'guestctl help addresses')")}
-	}
-	address, err := vsock.ParseAddr(text)
+	address, err := a.agentAddress()
 	if err != nil {
-		return nil, usageError{fmt.Errorf("agent's %w (see 'guestctl help addresses')", err)}
+		return nil, err
 	}
 	dial := func(ctx context.Context) (net.Conn, error) { return vsock.Dial(ctx, address) }
 	c, err := client.New(dial, client.Config{Name: address.String(), ConnectTimeout: a.connectTimeout})
@@ -97,6 +89,23 @@ func (a *app) connect(ctx context.Context) (*client.Client, error) {
 		}
 	}
 	return c, nil
+}
+
+// agentAddress is the address of the agent that the command line names.
+func (a *app) agentAddress() (vsock.Addr, error) {
+	text := a.address
+	if text == "" {
+		text, _ = a.lookup(agentVariable)
+	}
+	if text == "" {
+		return vsock.Addr{}, usageError{errors.New("no agent: give --agent ADDR or set " + agentVariable +
+			", for example to vsock:3:1024 (see 'guestctl help addresses')")}
+	}
+	address, err := vsock.ParseAddr(text)
+	if err != nil {
+		return vsock.Addr{}, usageError{fmt.Errorf("agent's %w (see 'guestctl help addresses')", err)}
+	}
+	return address, nil
 }
 
 // quick is connect with a context for calls that are answered at once.

@@ -258,6 +258,8 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"waitfor": scriptWaitFor,
 		"cutter":  scriptCutter,
 		"samefs":  scriptSame,
+		"other":   scriptOther,
+		"gone":    scriptGone,
 	}
 }
 
@@ -377,6 +379,25 @@ func scriptCutter(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	ts.Defer(c.close)
 	ts.Setenv("CUT", "unix:"+c.socket())
+}
+
+// scriptGone is `gone COMMAND ARG...`: it runs a command until it prints nothing.
+func scriptGone(ts *testscript.TestScript, _ bool, args []string) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		ts.Check(ts.Exec(args[0], args[1:]...))
+		if ts.ReadFile("stdout") == "" {
+			return
+		}
+	}
+	ts.Fatalf("%q still prints something", args)
+}
+
+// scriptOther is `other`: it sets OTHER_SSH to the SSH server of another guest.
+func scriptOther(ts *testscript.TestScript, _ bool, _ []string) {
+	socket, stop, err := serveAgent()
+	ts.Check(err)
+	ts.Defer(func() { ts.Check(stop()) })
+	ts.Setenv("OTHER_SSH", "unix:"+filepath.Join(filepath.Dir(socket), doorName))
 }
 
 // scriptSame is `samefs A B`: two trees have the same names, types, contents,

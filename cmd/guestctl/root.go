@@ -68,9 +68,9 @@ func newRoot(a *app) *cobra.Command {
 	}
 	add(groupProcesses, newExec(a), newSh(a), newRun(a), newAttach(a), newLogs(a), newWait(a), newKill(a), newPs(a))
 	add(groupFiles, newCp(a), newLs(a), newCat(a), newRm(a), newMkdir(a), newMv(a), newStat(a), newWatch(a))
-	add(groupAccess, newGrant(a), newRevoke(a), newGrants(a), newSessions(a), newKillSession(a), newAudit(a))
+	add(groupAccess, newSSH(a), newSSHConfig(a), newGrant(a), newRevoke(a), newGrants(a), newSessions(a), newKillSession(a), newAudit(a))
 	add(groupAgent, newEnv(a), newInfo(a), newVersion(a), newCompletion(a))
-	root.AddCommand(newGenMan(a))
+	root.AddCommand(newGenMan(a), newSSHProxy(a))
 	root.AddCommand(topics()...)
 	return root
 }

@@ -3,7 +3,9 @@
 package main
 
 import (
+	"fmt"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -16,7 +18,14 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Cmds:                scriptCommands(),
 		Condition: func(name string) (bool, error) {
-			return name == "root" && os.Geteuid() == 0, nil
+			switch name {
+			case "root":
+				return os.Geteuid() == 0, nil
+			case "sftp-server": // where the small SSH server looks for it
+				_, err := os.Stat("/usr/lib/openssh/sftp-server")
+				return err == nil, nil
+			}
+			return false, fmt.Errorf("unknown condition %s", name)
 		},
 		Setup: func(env *testscript.Env) error {
 			socket, stop, err := serveAgent()
@@ -29,6 +38,7 @@ func TestScripts(t *testing.T) {
 				}
 			})
 			env.Setenv(agentVariable, "unix:"+socket)
+			env.Setenv(doorVariable, "unix:"+filepath.Join(filepath.Dir(socket), doorName))
 			env.Setenv("GORACE", raceOptions)
 			return nil
 		},

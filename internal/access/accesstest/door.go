@@ -11,6 +11,7 @@ import (
 	"net"
 	"os/exec"
 	"sync"
+	"syscall"
 
 	"golang.org/x/crypto/ssh"
 
@@ -154,6 +155,7 @@ func serveSession(account *access.Connection, channel ssh.Channel, requests <-ch
 // ended, and closes the channel.
 func run(channel ssh.Channel, requests <-chan *ssh.Request, command string) {
 	cmd := exec.Command("sh", "-c", command)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Stdout, cmd.Stderr = channel, channel.Stderr()
 	stdin, err := cmd.StdinPipe()
 	if err != nil || cmd.Start() != nil {
@@ -167,7 +169,7 @@ func run(channel ssh.Channel, requests <-chan *ssh.Request, command string) {
 	})
 	copies.Go(func() {
 		ssh.DiscardRequests(requests)
-		_ = cmd.Process.Kill()
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what sh started holds the channel too
 	})
 	_ = cmd.Wait()
 	status := struct{ Status uint32 }{uint32(cmd.ProcessState.ExitCode())}
