@@ -47,7 +47,9 @@ func (t *Table) plan(s *Spec) (*plan, error) {
 	case s.Login:
 		p.argv = []string{"-" + filepath.Base(shell)}
 	default:
-		p.argv = []string{shell}
+		// As login(1), su(1) and sshd(8) call it: the shell puts this name
+		// before its messages.
+		p.argv = []string{filepath.Base(shell)}
 	}
 	if s.Script != "" {
 		p.argv = append(p.argv, "-c", s.Script)

@@ -17,7 +17,7 @@ type Spec struct {
 	// will have. A relative one with a slash is relative to Dir.
 	Args []string
 
-	// Script is run as `SHELL -c Script`.
+	// Script is run as `SHELL -c Script`; the shell's argv[0] is its base name.
 	Script string
 
 	// Shell overrides the user's login shell for Script and Login.
@@ -110,6 +110,9 @@ type TTY struct {
 	Modes map[uint8]uint32
 	// Term is the value of TERM. Empty is "xterm-256color".
 	Term string
+	// NameEnv is a variable that gets the terminal's name, which nobody knows
+	// before: SSH_TTY for one. Empty is none.
+	NameEnv string
 }
 
 // Size is a terminal's size. Zero rows and columns become 24 and 80.

@@ -40,6 +40,13 @@ func (io *stdio) openTTY(p *plan) error {
 	if err := setSize(int(slave), p.spec.TTY.Size); err != nil {
 		return os.NewSyscallError("set size", err)
 	}
+	if name := p.spec.TTY.NameEnv; name != "" {
+		n, err := unix.IoctlGetUint32(fd, unix.TIOCGPTN)
+		if err != nil {
+			return os.NewSyscallError("number of terminal", err)
+		}
+		p.env = dedup(append(p.env, fmt.Sprintf("%s=/dev/pts/%d", name, n)))
+	}
 	if p.cred != nil {
 		return os.NewSyscallError("fchown", unix.Fchown(int(slave), int(p.cred.Uid), -1))
 	}

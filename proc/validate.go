@@ -103,6 +103,9 @@ func (s *Spec) validateStrings() error {
 	if s.TTY != nil && strings.ContainsAny(s.TTY.Term, "\x00") {
 		return &SpecError{"tty", "has a NUL byte in its type"}
 	}
+	if s.TTY != nil && strings.ContainsAny(s.TTY.NameEnv, "=\x00") {
+		return &SpecError{"tty", "has a malformed variable for its name"}
+	}
 	return validateEnv(s.Env)
 }
 

@@ -1,0 +1,24 @@
+//go:build linux
+
+package proc
+
+import "os"
+
+// Hangup closes the agent's ends of everything the process has open to it, as
+// a line that breaks. The kernel tells a terminal's session with SIGHUP, a
+// reader of a pipe with the end of its input, a writer with SIGPIPE or EPIPE.
+// Nothing is killed: who has left the terminal's session and writes elsewhere
+// goes on. Output that was not read yet is kept, what comes later is not, and
+// the exit is reported as ever. Hanging up again, or what has ended, does
+// nothing.
+func (p *Process) Hangup() {
+	p.inMu.Lock()
+	p.inClosed = true
+	p.inMu.Unlock()
+	// The pumps and a blocked Write end with an error and let go.
+	for _, f := range []*os.File{p.io.stdin, p.io.stdout, p.io.stderr, p.io.tty} {
+		if f != nil {
+			_ = f.Close()
+		}
+	}
+}
