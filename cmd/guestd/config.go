@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,6 +33,14 @@ type config struct {
 // defaultListen is any context id, port 1024: the host dials the guest's id,
 // which may change when a snapshot is cloned.
 const defaultListen = "vsock::1024"
+
+const (
+	// defaultSSH is the port that ssh expects. Another server that has it
+	// already is no reason to fail, unless the address was asked for.
+	defaultSSH = "vsock::22"
+	// noSSH in place of an address turns the SSH server off.
+	noSSH = "none"
+)
 
 const serveUsage = `Serve until SIGTERM.
 
@@ -58,7 +67,7 @@ func parseConfig(args []string, stderr io.Writer) (config, error) {
 	}
 	set.StringVar(&flags.file, "config", "", "read a configuration `file` (JSON; its keys are these options' names with _ for -)")
 	set.Var((*list)(&flags.Listen), "listen", "serve gRPC on this `address`; may be repeated (default "+defaultListen+")")
-	set.Var((*list)(&flags.SSH), "ssh", "serve SSH on this `address`; may be repeated (not in this version)")
+	set.Var((*list)(&flags.SSH), "ssh", "serve SSH on this `address`; may be repeated; "+noSSH+" serves none (default "+defaultSSH+" beside gRPC on vsock, unless another server has it)")
 	set.Var((*list)(&flags.Allow), "allow", "serve only this `method` or service, for example guestd.v1.FileService/Read; may be repeated (default all)")
 	set.BoolVar(&flags.RequirePrivilegedPort, "require-privileged-port", false, "refuse source ports of 1024 and more on vsock: only root may bind the others on the host")
 	set.IntVar(&flags.OutputBufferBytes, "output-buffer-bytes", 0, "output to keep for each stream of a process (default 1 MiB)")
@@ -133,22 +142,47 @@ func (c *config) override(name string, flags config) {
 }
 
 func (c *config) check() error {
-	if len(c.SSH) > 0 {
-		return errors.New("--ssh: this version has no SSH server yet")
-	}
 	if c.OutputBufferBytes < 0 || c.OutputTotalBytes < 0 {
 		return errors.New("output sizes must not be negative")
 	}
 	if len(c.Listen) == 0 {
 		c.Listen = []string{defaultListen}
 	}
-	for _, text := range c.Listen {
+	if err := checkAddresses("--listen", c.Listen); err != nil {
+		return err
+	}
+	addresses, _ := c.ssh()
+	return checkAddresses("--ssh", addresses)
+}
+
+// ssh returns the addresses of the SSH server, and whether they were asked for.
+// The default goes with gRPC on vsock: an agent on a unix socket, as under
+// development, opens no other door.
+func (c *config) ssh() (addresses []string, chosen bool) {
+	switch {
+	case slices.Equal(c.SSH, []string{noSSH}):
+		return nil, true
+	case len(c.SSH) > 0:
+		return c.SSH, true
+	}
+	onVsock := func(text string) bool {
+		address, err := vsock.ParseAddr(text)
+		return err == nil && address.Transport == vsock.VM
+	}
+	if slices.ContainsFunc(c.Listen, onVsock) {
+		return []string{defaultSSH}, false
+	}
+	return nil, false
+}
+
+func checkAddresses(option string, addresses []string) error {
+	for _, text := range addresses {
 		address, err := vsock.ParseAddr(text)
 		if err != nil {
-			return fmt.Errorf("--listen: %w", err)
+			return fmt.Errorf("%s: %w", option, err)
 		}
 		if address.Transport == vsock.Hybrid {
-			return fmt.Errorf("--listen %s: a hybrid socket is the host's; in the guest listen on vsock::%d", text, address.Port)
+			return fmt.Errorf("%s %s: a hybrid socket is the host's; in the guest listen on vsock::%d", option, text, address.Port)
 		}
 	}
 	return nil

@@ -7,54 +7,94 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"slices"
 	"syscall"
 
 	mdvsock "github.com/mdlayher/vsock"
 
 	"github.com/guestd/guestd/agent"
+	"github.com/guestd/guestd/sshd"
 	"github.com/guestd/guestd/vsock"
 )
 
-// doors are the listeners of an agent.
+// doors are the listeners of an agent: gRPC for the host, SSH for people.
 type doors struct {
-	listeners []*vsock.HostListener
+	grpc []*vsock.HostListener
+	ssh  []*vsock.HostListener
 }
 
-// open listens on every address, or on none. It is called once, before anybody
-// asks for refused.
+// A server is what serves a door: package agent's or package sshd's.
+type server interface {
+	Serve(net.Listener) error
+	Shutdown(context.Context) error
+}
+
+// open listens on every address. It is called once, before anybody asks for
+// refused; the caller closes the doors, whatever it returns.
 func (d *doors) open(ctx context.Context, c config, log *slog.Logger) error {
-	options := vsock.ListenConfig{WaitForDevice: true, Logger: log}
-	policy := vsock.Policy{RequirePrivilegedPort: c.RequirePrivilegedPort, Logger: log}
 	for _, text := range c.Listen {
-		address, err := vsock.ParseAddr(text)
+		l, err := listen(ctx, text, c, log)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return fmt.Errorf("%w: another agent serves there", err)
+		}
 		if err != nil {
 			return err
 		}
-		l, err := options.Listen(ctx, address)
-		if err != nil {
-			for _, open := range d.listeners {
-				open.Close()
-			}
-			if errors.Is(err, syscall.EADDRINUSE) {
-				err = fmt.Errorf("%w: another agent serves there", err)
-			}
-			return err
-		}
-		d.listeners = append(d.listeners, vsock.HostOnly(l, policy))
+		d.grpc = append(d.grpc, l)
 	}
 	log.Info("serving", "addresses", c.Listen, "version", buildVersion())
+	addresses, chosen := c.ssh()
+	for _, text := range addresses {
+		l, err := listen(ctx, text, c, log)
+		switch {
+		case err == nil:
+			d.ssh = append(d.ssh, l)
+			log.Info("serving SSH", "address", text)
+		case chosen && errors.Is(err, syscall.EADDRINUSE):
+			return fmt.Errorf("%w: another SSH server, or another agent, serves there", err)
+		case chosen:
+			return err
+		default:
+			log.Warn("not serving SSH; see --ssh", "address", text, "error", err)
+		}
+	}
 	return nil
 }
 
+// close closes the listeners. Closing twice does no harm.
+func (d *doors) close() {
+	for _, l := range slices.Concat(d.grpc, d.ssh) {
+		l.Close()
+	}
+}
+
+// listen listens for the host alone.
+func listen(ctx context.Context, text string, c config, log *slog.Logger) (*vsock.HostListener, error) {
+	address, err := vsock.ParseAddr(text)
+	if err != nil {
+		return nil, err
+	}
+	options := vsock.ListenConfig{WaitForDevice: true, Logger: log}
+	l, err := options.Listen(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	return vsock.HostOnly(l, vsock.Policy{RequirePrivilegedPort: c.RequirePrivilegedPort, Logger: log}), nil
+}
+
 // serve serves on every listener until ctx is done or one of them fails, then
-// drains the running calls. It closes the listeners.
-func (d *doors) serve(ctx context.Context, server *agent.Server, log *slog.Logger) error {
-	ended := make(chan error, len(d.listeners))
-	for _, l := range d.listeners {
-		go func() { ended <- server.Serve(l) }()
+// drains what is running. It closes the listeners.
+func (d *doors) serve(ctx context.Context, grpc, ssh server, log *slog.Logger) error {
+	ended := make(chan error, len(d.grpc)+len(d.ssh))
+	for _, l := range d.grpc {
+		go func() { ended <- grpc.Serve(l) }()
+	}
+	for _, l := range d.ssh {
+		go func() { ended <- ssh.Serve(l) }()
 	}
 	var failure error
-	running := len(d.listeners)
+	running := cap(ended)
 	select {
 	case <-ctx.Done():
 		log.Info("shutting down")
@@ -63,11 +103,16 @@ func (d *doors) serve(ctx context.Context, server *agent.Server, log *slog.Logge
 	}
 	draining, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainCalls)
 	defer cancel()
-	if err := server.Shutdown(draining); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		failure = errors.Join(failure, err)
+	drained := make(chan error, 1)
+	go func() { drained <- ssh.Shutdown(draining) }()
+	for _, err := range []error{grpc.Shutdown(draining), <-drained} {
+		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			failure = errors.Join(failure, err)
+		}
 	}
 	for range running {
-		if err := <-ended; !errors.Is(err, agent.ErrServerClosed) {
+		err := <-ended
+		if !errors.Is(err, agent.ErrServerClosed) && !errors.Is(err, sshd.ErrServerClosed) {
 			failure = errors.Join(failure, err)
 		}
 	}
@@ -77,7 +122,7 @@ func (d *doors) serve(ctx context.Context, server *agent.Server, log *slog.Logge
 // refused is how many connections were refused because they are not the
 // host's.
 func (d *doors) refused() (sum uint64) {
-	for _, l := range d.listeners {
+	for _, l := range slices.Concat(d.grpc, d.ssh) {
 		sum += l.Refused()
 	}
 	return sum

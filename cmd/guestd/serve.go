@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/guestd/guestd/agent"
-	"github.com/guestd/guestd/fsops"
 	"github.com/guestd/guestd/internal/boot"
 	"github.com/guestd/guestd/proc"
 )
@@ -58,30 +57,26 @@ func serve(args []string, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	files, err := fsops.New(fsops.Config{Logger: log})
-	if err != nil {
-		return errors.Join(err, processes.Close())
-	}
-	var doors doors
-	server, err := agent.New(agent.Config{
-		Logger:    log,
-		Processes: processes,
-		Files:     files,
-		Version:   buildVersion(),
-		Allow:     c.Allow,
-		Refused:   doors.refused,
-		VsockCID:  localCID,
-	})
-	if err != nil {
-		return errors.Join(err, processes.Close())
-	}
-	if err = doors.open(ctx, c, log); err == nil {
-		err = doors.serve(ctx, server, log)
-	}
-
+	err = serveDoors(ctx, c, processes, log)
 	ending, cancel := context.WithTimeout(context.Background(), endProcesses)
 	defer cancel()
-	return errors.Join(err, server.Close(), processes.Shutdown(ending))
+	return errors.Join(err, processes.Shutdown(ending))
+}
+
+// serveDoors opens the doors to the processes and serves them until ctx is
+// done.
+func serveDoors(ctx context.Context, c config, processes *proc.Table, log *slog.Logger) error {
+	var doors doors
+	defer doors.close()
+	if err := doors.open(ctx, c, log); err != nil {
+		return err
+	}
+	s, err := newServers(c, &doors, processes, log) //nolint:contextcheck // servers end by Close, not with a context
+	if err != nil {
+		return err
+	}
+	err = doors.serve(ctx, s.host, s.people, log)
+	return errors.Join(err, s.close())
 }
 
 // workloadCgroup is the cgroup that our own PID 1 made for what the agent

@@ -1,0 +1,55 @@
+//go:build linux
+
+package sshd
+
+import (
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// algorithms are what is negotiated; clients choose by their own order of
+// preference. Two things are left out on purpose, beside all that is broken:
+// chacha20-poly1305, which OpenSSH's client would prefer and which costs Go
+// twice the time per byte, and MACs that are not encrypt-then-MAC. Without both
+// there is nothing for the Terrapin attack (CVE-2023-48795) to hold on to, even
+// where a client lacks strict key exchange.
+func algorithms() ssh.Config {
+	return ssh.Config{
+		KeyExchanges: []string{ssh.KeyExchangeMLKEM768X25519, ssh.KeyExchangeCurve25519},
+		Ciphers: []string{
+			ssh.CipherAES128GCM, ssh.CipherAES256GCM,
+			ssh.CipherAES128CTR, ssh.CipherAES192CTR, ssh.CipherAES256CTR,
+		},
+		MACs: []string{ssh.HMACSHA256ETM, ssh.HMACSHA512ETM},
+	}
+}
+
+// publicKeyAlgorithms are those of signatures by users' keys. The keys
+// themselves have been chosen by package access.
+func publicKeyAlgorithms() []string {
+	return []string{
+		ssh.KeyAlgoED25519, ssh.KeyAlgoSKED25519,
+		ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521, ssh.KeyAlgoSKECDSA256,
+		ssh.KeyAlgoRSASHA256, ssh.KeyAlgoRSASHA512,
+	}
+}
+
+// dialect is the release of OpenSSH whose protocol is spoken here. Clients
+// decide by that name in the banner what they may use: OpenSSH's own sends
+// eow@openssh.com and no-more-sessions@openssh.com to nobody else, and others
+// send the arguments of sftp's SYMLINK in OpenSSH's order only to it. The
+// comment after it says who really is there.
+const dialect = "OpenSSH_9.9"
+
+// banner is the identification string of RFC 4253 §4.2.
+func banner(version string) string {
+	const limit = 64 // of 255 bytes in all
+	printable := strings.Map(func(r rune) rune {
+		if r <= ' ' || r > '~' {
+			return '_'
+		}
+		return r
+	}, version)
+	return "SSH-2.0-" + dialect + " guestd-" + printable[:min(limit, len(printable))]
+}

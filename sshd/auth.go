@@ -1,0 +1,116 @@
+//go:build linux
+
+package sshd
+
+import (
+	"context"
+	"errors"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/guestd/guestd/internal/access"
+)
+
+// Reasons for which a client is refused, beside those of package access. They
+// are told to whoever watches the door, so they hold nothing that the client
+// sent.
+var (
+	errHandshake  = errors.New("the handshake failed")
+	errNotProven  = errors.New("no valid credential was offered")
+	errLoginGrace = errors.New("the client did not authenticate in time")
+	errNoUser     = errors.New("this credential is for a user that the guest does not have")
+)
+
+// maxAuthTries is how often a client may try. There is nothing to be guessed:
+// a secret has as many bits as a key. People have many keys in their agents.
+const maxAuthTries = 20
+
+// serverConfig asks package access about whoever comes. What it finds out is
+// in c.grant when the handshake has succeeded.
+func (c *conn) serverConfig() *ssh.ServerConfig {
+	config := &ssh.ServerConfig{
+		Config:                  algorithms(),
+		PublicKeyAuthAlgorithms: publicKeyAlgorithms(),
+		ServerVersion:           banner(c.server.config.Version),
+		MaxAuthTries:            maxAuthTries,
+		NoClientAuth:            true,
+		// A secret is the user name itself. It is taken by whichever method
+		// the client has; what it says beside the name does not matter.
+		NoClientAuthCallback: func(meta ssh.ConnMetadata) (*ssh.Permissions, error) {
+			return nil, c.authenticateSecret(meta)
+		},
+		PasswordCallback: func(meta ssh.ConnMetadata, _ []byte) (*ssh.Permissions, error) {
+			return nil, c.authenticateSecret(meta)
+		},
+		KeyboardInteractiveCallback: func(meta ssh.ConnMetadata, challenge ssh.KeyboardInteractiveChallenge) (*ssh.Permissions, error) {
+			// No question, but clients (Go's is one) insist on being asked.
+			if _, err := challenge("", "", nil, nil); err != nil {
+				return nil, err
+			}
+			return nil, c.authenticateSecret(meta)
+		},
+		PublicKeyCallback: func(meta ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
+			// Also called for queries: nothing is consumed here.
+			return nil, c.account.OfferKey(meta.User(), key.Marshal())
+		},
+		VerifiedPublicKeyCallback: func(meta ssh.ConnMetadata, key ssh.PublicKey, _ *ssh.Permissions, _ string) (*ssh.Permissions, error) {
+			return nil, c.admit(c.account.AuthenticateKey(meta.User(), key.Marshal()))
+		},
+	}
+	config.AddHostKey(c.server.hostKey)
+	return config
+}
+
+func (c *conn) authenticateSecret(meta ssh.ConnMetadata) error {
+	return c.admit(c.account.AuthenticateSecret(meta.User()))
+}
+
+// admit takes over a grant, or says why there is none. Only who holds a
+// credential gets another error than access.ErrUnknown, so it may be told.
+func (c *conn) admit(grant access.Grant, err error) error {
+	if err == nil {
+		c.files, err = c.server.config.Files.AsUser(grant.User, "")
+		if err != nil {
+			c.server.log.Warn("ssh user", "grant", grant.ID, "error", err)
+			err = errNoUser
+		}
+	}
+	if err != nil {
+		return c.refusal(err)
+	}
+	c.grant = grant
+	c.permits = access.Everything()
+	if grant.Permissions != nil {
+		c.permits = *grant.Permissions
+	}
+	return nil
+}
+
+// refusal tells the client why, once, unless that would tell something that it
+// does not know.
+func (c *conn) refusal(err error) error {
+	if errors.Is(err, access.ErrUnknown) {
+		return err
+	}
+	c.refused = err
+	banner := ""
+	if !c.bannered {
+		c.bannered = true
+		banner = err.Error() + "\r\n"
+	}
+	return &ssh.BannerError{Err: err, Message: banner}
+}
+
+// reason is why the handshake came to nothing, for the account.
+func (c *conn) reason(ctx context.Context, err error) error {
+	var unproven *ssh.ServerAuthError
+	switch {
+	case c.refused != nil:
+		return c.refused
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.As(err, &unproven):
+		return errNotProven
+	}
+	return errHandshake
+}

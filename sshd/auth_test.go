@@ -1,0 +1,172 @@
+//go:build linux
+
+package sshd
+
+import (
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/guestd/guestd/internal/access"
+)
+
+// Nobody comes in without a grant, whatever is offered.
+func TestNoGrant(t *testing.T) {
+	l := newLab(t)
+	signer, _ := l.newKey()
+	for _, user := range []string{"root", me(t).Username, "", "0"} {
+		_, err := l.tryDial(user, ssh.PublicKeys(signer), ssh.Password(""),
+			ssh.KeyboardInteractive(func(string, string, []string, []bool) ([]string, error) { return nil, nil }))
+		if err == nil || !strings.Contains(err.Error(), "unable to authenticate") {
+			t.Errorf("user %q: %v", user, err)
+		}
+	}
+	l.quiet()
+}
+
+// A secret lets in by whatever method a client has.
+func TestSecret(t *testing.T) {
+	l := newLab(t)
+	secret := l.grantSecret(access.Grant{})
+	if got := run(t, l.client(secret+"@guest", "echo in")); got.stdout != "in\n" {
+		t.Errorf("none: %+v", got)
+	}
+	got := run(t, l.client(secret+"@guest", "echo in"))
+	if got.code != 255 || !strings.Contains(got.stderr, access.ErrUsedUp.Error()) {
+		t.Errorf("the second time: %+v", got)
+	}
+	if strings.Count(got.stderr, access.ErrUsedUp.Error()) != 1 {
+		t.Errorf("told more than once: %+v", got)
+	}
+	got = run(t, l.client("x"+secret+"@guest", "echo in"))
+	if got.code != 255 || strings.Contains(got.stderr, "credential") {
+		t.Errorf("an unknown one is told something: %+v", got)
+	}
+}
+
+// One use is one connection, whoever comes at the same time.
+func TestSingleUse(t *testing.T) {
+	l := newLab(t)
+	secret := l.grantSecret(access.Grant{})
+	var won atomic.Int32
+	var clients sync.WaitGroup
+	for range 50 {
+		clients.Go(func() {
+			if _, err := l.tryDial(secret); err == nil {
+				won.Add(1)
+			}
+		})
+	}
+	clients.Wait()
+	if won.Load() != 1 {
+		t.Errorf("%d connections got in with one use", won.Load())
+	}
+}
+
+// A query for a key consumes nothing, and neither does a wrong user name.
+func TestKey(t *testing.T) {
+	l := newLab(t)
+	signer, _ := l.newKey()
+	if _, err := l.store.Grant(access.Grant{Key: signer.PublicKey().Marshal(), User: me(t).Username}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.tryDial("nobody", ssh.PublicKeys(signer)); err == nil {
+		t.Error("another user got in")
+	}
+	if _, err := l.tryDial(me(t).Username, ssh.PublicKeys(signer)); err != nil {
+		t.Error(err)
+	}
+	if _, err := l.tryDial(me(t).Username, ssh.PublicKeys(signer)); err == nil {
+		t.Error("got in twice")
+	}
+}
+
+func TestUserThatIsNotThere(t *testing.T) {
+	l := newLab(t)
+	signer, key := l.newKey()
+	if _, err := l.store.Grant(access.Grant{Key: signer.PublicKey().Marshal(), User: "no-such-user"}); err != nil {
+		t.Fatal(err)
+	}
+	got := run(t, l.client("-i", key, "no-such-user@guest", "true"))
+	if got.code != 255 || !strings.Contains(got.stderr, errNoUser.Error()) {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// Who takes too long to log in is disconnected, and told to the watchers.
+func TestLoginGrace(t *testing.T) {
+	l := newLab(t, func(c *Config) { c.LoginGrace = 50 * time.Millisecond })
+	watcher, err := l.store.Watch(access.WatchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = watcher.Close() }()
+	nc, err := net.Dial("unix", l.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if _, err := io.Copy(io.Discard, nc); err != nil && !errors.Is(err, net.ErrClosed) {
+		t.Log(err)
+	}
+	event, err := watcher.Next(within(t))
+	if err != nil || event.Kind != access.EventRefused || event.Reason != errLoginGrace.Error() {
+		t.Errorf("got %+v, %v", event, err)
+	}
+}
+
+// Half-open connections are bounded, and do not keep others out for ever.
+func TestHalfOpen(t *testing.T) {
+	l := newLab(t, func(c *Config) { c.LoginGrace = 200 * time.Millisecond })
+	for range 300 {
+		nc, err := net.Dial("unix", l.socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+	}
+	secret := l.grantSecret(access.Grant{})
+	eventually(t, "somebody gets in", func() bool {
+		_, err := l.tryDial(secret)
+		return err == nil
+	})
+}
+
+// A revoked grant ends its connections, at once.
+func TestRevoke(t *testing.T) {
+	l := newLab(t)
+	client := l.dial(access.Grant{ID: "g"})
+	session, err := client.NewSession()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := session.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := session.Start("echo ready; exec sleep 1000"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(out, make([]byte, 6)); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	if _, err := l.store.Revoke("g"); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.Wait(); err == nil {
+		t.Error("the connection ended well")
+	}
+	t.Logf("dead after %v", time.Since(begin))
+	l.quiet()
+	for _, p := range l.table.List() {
+		_ = p.Stop(within(t), -1)
+	}
+}

@@ -1,0 +1,121 @@
+//go:build linux
+
+package sshd
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+)
+
+// errBacklog ends a connection that would make the agent hold too much.
+var errBacklog = errors.New("peer sends more than a connection may hold")
+
+const (
+	// packetOverhead is what a packet of data has beside the data on the wire:
+	// length, padding, type, channel, data's length, and a MAC. It is
+	// generous, and so is overheadShift for the packets that one read joins:
+	// a peer that does nothing wrong must never come to the limit, however
+	// much goes through its other channels.
+	packetOverhead = 96
+	overheadShift  = 8
+	// compactAfter is how much may arrive unread, in bytes on the wire, until
+	// it is compacted.
+	compactAfter = 8 << 20
+	// maxSpill bounds what is compacted of one channel.
+	maxSpill = 1 << 20
+	// maxSpills bounds that of all channels of a connection.
+	maxSpills = 16 << 20
+)
+
+// A backlog bounds the memory of what the peer has sent and nobody has read
+// yet. x/crypto/ssh gives every channel a window of 2 MiB and keeps each packet
+// in it by itself: filled with packets of one byte it takes a hundred times the
+// bytes it holds, and how many packets wait cannot be asked.
+//
+// What can be known is about how much it is: the bytes that came over the wire
+// less those that carried what was read, counted from a moment at which every
+// channel was being read. If that grows while some channel is not read,
+// its packets are read into one piece of memory (which opens the window
+// again, so there is a limit to it), and at last the connection is ended.
+type backlog struct {
+	limit    int64        // bytes on the wire
+	consumed atomic.Int64 // bytes on the wire that have been read, at least
+	stalled  atomic.Int32 // channels that nobody reads at this moment
+	spilled  atomic.Int64 // bytes compacted
+
+	// Of the goroutine that reads the connection.
+	wire, base, next int64
+
+	mu      sync.Mutex
+	inputs  map[*input]struct{}
+	closed  bool
+	workers sync.WaitGroup // compactors
+}
+
+func newBacklog(limit int64) *backlog {
+	return &backlog{limit: limit, inputs: make(map[*input]struct{}), next: compactAfter}
+}
+
+// arrived counts n bytes on the wire. The error is errBacklog.
+func (b *backlog) arrived(n int) error {
+	b.wire += int64(n)
+	held := b.wire - b.consumed.Load()
+	if b.stalled.Load() == 0 {
+		b.base, b.next = held, compactAfter
+		return nil
+	}
+	b.base = min(b.base, held) // nobody earns credit by reading
+	held -= b.base
+	switch {
+	case held > b.limit:
+		return errBacklog
+	case held > b.next:
+		b.next = held + compactAfter
+		b.compact()
+	}
+	return nil
+}
+
+// read counts n bytes of data, or of a request, that were read at once.
+func (b *backlog) read(n int) { b.consumed.Add(int64(n + n>>overheadShift + packetOverhead)) }
+
+// sent counts what the peer will acknowledge with window adjustments.
+func (b *backlog) sent(n int) { b.consumed.Add(int64(n >> (overheadShift + 1))) }
+
+// compact has every channel that is not read compacted.
+func (b *backlog) compact() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for in := range b.inputs {
+		if !b.closed && in.claim(false) {
+			b.workers.Go(in.compact)
+		}
+	}
+}
+
+func (b *backlog) add(in *input) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.inputs[in] = struct{}{}
+	b.stalled.Add(1)
+}
+
+// remove forgets a channel that has ended.
+func (b *backlog) remove(in *input) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, ok := b.inputs[in]; ok {
+		delete(b.inputs, in)
+		b.stalled.Add(-1)
+	}
+}
+
+// wait waits for the compactors, which end with their channels. No other one
+// begins.
+func (b *backlog) wait() {
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
+	b.workers.Wait()
+}

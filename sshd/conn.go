@@ -1,0 +1,130 @@
+//go:build linux
+
+package sshd
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/guestd/guestd/fsops"
+	"github.com/guestd/guestd/internal/access"
+)
+
+// errPeerGone is why the context of a connection ends when the client has
+// closed it, or lost it.
+var errPeerGone = errors.New("the client is gone")
+
+// A conn is one connection. What is before transport is set before it is
+// served and never changes.
+type conn struct {
+	server  *Server
+	account *access.Connection
+	backlog *backlog
+	wire    *wire
+
+	// Of the handshake, which one goroutine does.
+	refused  error // the last refusal that was no secret
+	bannered bool
+
+	grant     access.Grant
+	permits   access.Permissions
+	files     *fsops.FS // the view of the grant's user
+	transport *ssh.ServerConn
+
+	tasks sync.WaitGroup // all that belongs to the connection
+
+	noMoreSessions bool // of the goroutine that runs run
+
+	mu       sync.Mutex
+	channels int // open, or being opened by the peer
+	sessions int // that there have been
+}
+
+// serve serves one connection to its end.
+func (s *Server) serve(nc net.Conn) {
+	account, err := s.config.Access.Connect(nc.RemoteAddr().String())
+	if err != nil {
+		s.log.Debug("ssh connection refused", "error", err)
+		nc.Close()
+		return
+	}
+	defer func() { _ = account.Close() }()
+	ctx, cancel := context.WithCancelCause(account.Context())
+	defer cancel(nil)
+
+	b := newBacklog(maxConnectionBacklog)
+	c := &conn{server: s, account: account, backlog: b}
+	c.wire = newWire(nc, &s.buffers, s.config.WriteTimeout, b, account.Count)
+	defer func() { _ = c.wire.Close() }()
+	// Revoked, killed, shut down: at once, whatever is on its way.
+	defer context.AfterFunc(ctx, c.wire.abort)()
+	defer context.AfterFunc(s.closing, func() { cancel(access.ErrStoreClosed) })()
+
+	channels, requests, err := c.handshake(ctx, cancel)
+	if err != nil {
+		account.Refused(c.reason(ctx, err))
+		return
+	}
+	s.log.Debug("ssh connection", "connection", account.ID(), "grant", c.grant.ID)
+	c.run(ctx, cancel, channels, requests)
+}
+
+// handshake authenticates the client within the time for it.
+func (c *conn) handshake(ctx context.Context, cancel context.CancelCauseFunc) (<-chan ssh.NewChannel, <-chan *ssh.Request, error) {
+	grace := time.AfterFunc(c.server.config.LoginGrace, func() { cancel(errLoginGrace) })
+	defer grace.Stop()
+	transport, channels, requests, err := ssh.NewServerConn(c.wire, c.serverConfig())
+	if err != nil {
+		return nil, nil, err
+	}
+	c.transport = transport
+	return channels, requests, nil
+}
+
+// run serves an authenticated connection until it ends, and waits for all that
+// belongs to it.
+func (c *conn) run(ctx context.Context, cancel context.CancelCauseFunc, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request) {
+	c.tasks.Go(func() { c.keepAlive(ctx, cancel) })
+	c.announceHostKeys()
+	for channels != nil || requests != nil {
+		select {
+		case offer, ok := <-channels:
+			if !ok {
+				channels = nil
+				continue
+			}
+			c.open(ctx, offer)
+		case r, ok := <-requests:
+			if !ok {
+				requests = nil
+				continue
+			}
+			// The channels that the peer asked for before are in their queue.
+			for range len(channels) {
+				if offer, ok := <-channels; ok {
+					c.open(ctx, offer)
+				}
+			}
+			c.answer(ctx, r)
+		}
+	}
+	// No packet comes any more: the peer has gone, or the context has ended.
+	cancel(errPeerGone)
+	c.tasks.Wait()
+	_ = c.transport.Close()
+	c.backlog.wait()
+}
+
+// nextSession names a session, as no other of the connection.
+func (c *conn) nextSession() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sessions++
+	return strconv.Itoa(c.sessions)
+}

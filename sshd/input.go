@@ -1,0 +1,145 @@
+//go:build linux
+
+package sshd
+
+import (
+	"io"
+	"sync"
+)
+
+// An input is what comes in on a channel. It is an io.Reader for one goroutine
+// at a time, and known to the connection's backlog from the channel's first
+// moment until its end.
+type input struct {
+	src     io.Reader // the channel
+	backlog *backlog
+
+	mu      sync.Mutex
+	changed *sync.Cond
+	reading bool   // somebody reads src: the reader, or the compactor
+	waiting bool   // the reader waits for the compactor
+	spill   []byte // compacted, to be read before anything else
+	err     error  // of src, to be told after spill
+	ended   bool   // the backlog has forgotten it
+}
+
+func newInput(src io.Reader, b *backlog) *input {
+	in := &input{src: src, backlog: b}
+	in.changed = sync.NewCond(&in.mu)
+	b.add(in)
+	return in
+}
+
+// Read reads from the channel.
+func (in *input) Read(b []byte) (int, error) {
+	for {
+		if n, err, ok := in.take(b); ok {
+			return n, err
+		}
+		if in.claim(true) {
+			break
+		}
+	}
+	n, err := in.src.Read(b)
+	in.backlog.read(n)
+	in.yield(err)
+	return n, err
+}
+
+// take reads what was compacted, if anything was.
+func (in *input) take(b []byte) (n int, err error, ok bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	switch {
+	case len(in.spill) > 0:
+		n = copy(b, in.spill)
+		in.spill = in.spill[n:]
+		in.backlog.spilled.Add(int64(-n))
+		if len(in.spill) == 0 {
+			in.spill = nil
+		}
+		return n, nil, true
+	case in.err != nil:
+		return 0, in.err, true
+	}
+	return 0, nil, false
+}
+
+// claim makes the caller the one that reads src. It is refused if somebody is;
+// with wait, only after that one has found something.
+func (in *input) claim(wait bool) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.reading || in.err != nil {
+		for wait && in.reading && len(in.spill) == 0 {
+			in.waiting = true
+			in.changed.Wait()
+		}
+		in.waiting = false
+		return false
+	}
+	if !wait && len(in.spill) >= maxSpill {
+		return false
+	}
+	in.reading = true
+	in.backlog.stalled.Add(-1)
+	return true
+}
+
+// yield is the end of what claim began.
+func (in *input) yield(err error) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.reading = false
+	in.backlog.stalled.Add(1)
+	if err != nil {
+		in.err = err
+		in.end()
+	}
+	in.changed.Broadcast()
+}
+
+// end makes the backlog forget the channel. in.mu is held.
+func (in *input) end() {
+	if !in.ended {
+		in.ended = true
+		in.backlog.remove(in)
+	}
+}
+
+// close ends the account of a channel that is not read any more because it is
+// closed.
+func (in *input) close() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.backlog.spilled.Add(int64(-len(in.spill)))
+	in.spill = nil
+	if in.err == nil {
+		in.err = io.EOF
+	}
+	in.end()
+}
+
+// compact reads src into spill, after claim, until the reader is back or there
+// is too much.
+func (in *input) compact() {
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := in.src.Read(buf)
+		in.backlog.read(n)
+		if in.keep(buf[:n]) || err != nil {
+			in.yield(err)
+			return
+		}
+	}
+}
+
+// keep appends to spill and reports whether that was enough.
+func (in *input) keep(b []byte) (enough bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.spill = append(in.spill, b...)
+	total := in.backlog.spilled.Add(int64(len(b)))
+	in.changed.Broadcast()
+	return in.waiting || len(in.spill) >= maxSpill || total >= maxSpills
+}
