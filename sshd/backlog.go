@@ -19,13 +19,11 @@ const (
 	// much goes through its other channels.
 	packetOverhead = 96
 	overheadShift  = 8
-	// compactAfter is how much may arrive unread, in bytes on the wire, until
-	// it is compacted.
-	compactAfter = 8 << 20
-	// maxSpill bounds what is compacted of one channel.
-	maxSpill = 1 << 20
-	// maxSpills bounds that of all channels of a connection.
-	maxSpills = 16 << 20
+	// Of a backlog's limit: how much may arrive unread until it is compacted,
+	// and how much of that is kept of one channel and of all of them.
+	compactShare  = 8
+	spillShare    = 64
+	allSpillShare = 4
 )
 
 // A backlog bounds the memory of what the peer has sent and nobody has read
@@ -54,7 +52,7 @@ type backlog struct {
 }
 
 func newBacklog(limit int64) *backlog {
-	return &backlog{limit: limit, inputs: make(map[*input]struct{}), next: compactAfter}
+	return &backlog{limit: limit, inputs: make(map[*input]struct{}), next: limit / compactShare}
 }
 
 // arrived counts n bytes on the wire. The error is errBacklog.
@@ -62,7 +60,7 @@ func (b *backlog) arrived(n int) error {
 	b.wire += int64(n)
 	held := b.wire - b.consumed.Load()
 	if b.stalled.Load() == 0 {
-		b.base, b.next = held, compactAfter
+		b.base, b.next = held, b.limit/compactShare
 		return nil
 	}
 	b.base = min(b.base, held) // nobody earns credit by reading
@@ -71,7 +69,7 @@ func (b *backlog) arrived(n int) error {
 	case held > b.limit:
 		return errBacklog
 	case held > b.next:
-		b.next = held + compactAfter
+		b.next = held + b.limit/compactShare
 		b.compact()
 	}
 	return nil
@@ -99,6 +97,11 @@ func (b *backlog) add(in *input) {
 	defer b.mu.Unlock()
 	b.inputs[in] = struct{}{}
 	b.stalled.Add(1)
+}
+
+// spillFull reports whether a channel's spill is all that may be kept.
+func (b *backlog) spillFull(n int) bool {
+	return int64(n) >= b.limit/spillShare || b.spilled.Load() >= b.limit/allSpillShare
 }
 
 // remove forgets a channel that has ended.

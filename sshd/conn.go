@@ -58,7 +58,7 @@ func (s *Server) serve(nc net.Conn) {
 	ctx, cancel := context.WithCancelCause(account.Context())
 	defer cancel(nil)
 
-	b := newBacklog(maxConnectionBacklog)
+	b := newBacklog(s.backlogLimit)
 	c := &conn{server: s, account: account, backlog: b}
 	c.wire = newWire(nc, &s.buffers, s.config.WriteTimeout, b, account.Count)
 	defer func() { _ = c.wire.Close() }()

@@ -179,9 +179,19 @@ func (l *lab) newKey() (signer ssh.Signer, file string) {
 	return signer, file
 }
 
+// withHome keeps the start-up files of whoever runs the tests out of them, unless
+// the grant has an environment.
+func (l *lab) withHome(g access.Grant) access.Grant {
+	if g.Env == nil {
+		g.Env = []string{"HOME=" + l.dir}
+	}
+	return g
+}
+
 // grantSecret grants a new secret user name.
 func (l *lab) grantSecret(g access.Grant) string {
 	l.t.Helper()
+	g = l.withHome(g)
 	secret := strings.ToLower(rand.Text())
 	hash := sha256.Sum256([]byte(secret))
 	g.SecretHash = hash[:]
@@ -194,6 +204,7 @@ func (l *lab) grantSecret(g access.Grant) string {
 // ssh is the real client, with a new key that is granted as g says.
 func (l *lab) ssh(g access.Grant, args ...string) *exec.Cmd {
 	l.t.Helper()
+	g = l.withHome(g)
 	signer, key := l.newKey()
 	g.Key = signer.PublicKey().Marshal()
 	if g.User == "" {

@@ -78,7 +78,7 @@ func (in *input) claim(wait bool) bool {
 		in.waiting = false
 		return false
 	}
-	if !wait && len(in.spill) >= maxSpill {
+	if !wait && in.backlog.spillFull(len(in.spill)) {
 		return false
 	}
 	in.reading = true
@@ -139,7 +139,7 @@ func (in *input) keep(b []byte) (enough bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.spill = append(in.spill, b...)
-	total := in.backlog.spilled.Add(int64(len(b)))
+	in.backlog.spilled.Add(int64(len(b)))
 	in.changed.Broadcast()
-	return in.waiting || len(in.spill) >= maxSpill || total >= maxSpills
+	return in.waiting || in.backlog.spillFull(len(in.spill))
 }

@@ -28,7 +28,8 @@ type Server struct {
 	buffers bufferPool // of the connections
 	copies  bufferPool // of what they carry
 
-	sessions atomic.Int64 // of all connections
+	backlogLimit int64        // of each connection; lower in tests
+	sessions     atomic.Int64 // of all connections
 
 	closing context.Context //nolint:containedctx // ends with Close; the connections' parent
 	close   context.CancelFunc
@@ -51,9 +52,10 @@ func New(config Config) (*Server, error) {
 	}
 	s := &Server{
 		config: config, log: config.Logger, hostKey: signer,
-		buffers:   bufferPool{size: wireBuffer},
-		copies:    bufferPool{size: copyBuffer},
-		listeners: make(map[net.Listener]struct{}),
+		buffers:      bufferPool{size: wireBuffer},
+		copies:       bufferPool{size: copyBuffer},
+		backlogLimit: maxConnectionBacklog,
+		listeners:    make(map[net.Listener]struct{}),
 	}
 	s.closing, s.close = context.WithCancel(context.Background())
 	return s, nil

@@ -132,6 +132,8 @@ func (w *wire) send(b []byte) {
 	w.ended = time.Now()
 	if err != nil && w.err == nil {
 		w.err = err
+		// x/crypto/ssh would go on reading.
+		_ = w.Conn.Close()
 	}
 	w.changed.Broadcast()
 }
