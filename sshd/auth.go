@@ -5,6 +5,7 @@ package sshd
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"golang.org/x/crypto/ssh"
 
@@ -51,18 +52,25 @@ func (c *conn) serverConfig() *ssh.ServerConfig {
 		},
 		PublicKeyCallback: func(meta ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
 			// Also called for queries: nothing is consumed here.
-			return nil, c.account.OfferKey(meta.User(), key.Marshal())
+			return nil, c.account.OfferKey(userOf(meta), key.Marshal())
 		},
 		VerifiedPublicKeyCallback: func(meta ssh.ConnMetadata, key ssh.PublicKey, _ *ssh.Permissions, _ string) (*ssh.Permissions, error) {
-			return nil, c.admit(c.account.AuthenticateKey(meta.User(), key.Marshal()))
+			return nil, c.admit(c.account.AuthenticateKey(userOf(meta), key.Marshal()))
 		},
 	}
 	config.AddHostKey(c.server.hostKey)
 	return config
 }
 
+// userOf is the name that a client logs in under. What follows a colon, which no
+// name has, is a style of authentication, as OpenSSH calls it; there are none.
+func userOf(meta ssh.ConnMetadata) string {
+	name, _, _ := strings.Cut(meta.User(), ":")
+	return name
+}
+
 func (c *conn) authenticateSecret(meta ssh.ConnMetadata) error {
-	return c.admit(c.account.AuthenticateSecret(meta.User()))
+	return c.admit(c.account.AuthenticateSecret(userOf(meta)))
 }
 
 // admit takes over a grant, or says why there is none. Only who holds a

@@ -5,6 +5,7 @@ package sshd
 import (
 	"bytes"
 	"crypto/sha256"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -160,7 +161,7 @@ func TestEnvironment(t *testing.T) {
 	for _, want := range []string{
 		"USER=" + u.Username, "LOGNAME=" + u.Username, "HOME=" + u.HomeDir, "MAIL=/var/mail/" + u.Username,
 		"FROM=grant", "LC_A=client", "LC_B=grant",
-		"SSH_CLIENT=UNKNOWN 65535 22", "SSH_CONNECTION=UNKNOWN 65535 127.0.0.1 22",
+		"SSH_CLIENT=UNKNOWN 65535 65535", "SSH_CONNECTION=UNKNOWN 65535 UNKNOWN 65535",
 	} {
 		if !strings.Contains("\n"+got.stdout, "\n"+want+"\n") {
 			t.Errorf("%q is missing in\n%s", want, got.stdout)
@@ -170,6 +171,10 @@ func TestEnvironment(t *testing.T) {
 		if strings.Contains(got.stdout, unwanted) {
 			t.Errorf("%s is there", unwanted)
 		}
+	}
+	g.Client = netip.MustParseAddrPort("203.0.113.9:4711")
+	if got := run(t, l.ssh(g, "echo $SSH_CLIENT, $SSH_CONNECTION")); got.stdout != "203.0.113.9 4711 22, 203.0.113.9 4711 127.0.0.1 22\n" {
+		t.Errorf("got %+v", got)
 	}
 	if !strings.Contains(got.stdout, ":/no/tools\n") {
 		t.Errorf("PATH does not end with the tools:\n%s", got.stdout)

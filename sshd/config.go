@@ -48,7 +48,8 @@ type Config struct {
 	ToolDir string
 
 	// ServerAddr is what sessions are told of the server's own address, in
-	// SSH_CONNECTION. Invalid is 127.0.0.1:22: vsock has no such addresses.
+	// SSH_CONNECTION, where the grant names the client's. Invalid is
+	// 127.0.0.1:22: vsock has no such addresses.
 	ServerAddr netip.AddrPort
 
 	// LoginGrace bounds the time from the connection to its authentication.

@@ -51,15 +51,17 @@ func (s *session) environ(extra ...string) []string {
 }
 
 // addresses are SSH_CLIENT and SSH_CONNECTION. Where the host has not told the
-// client's address it is what OpenSSH's server says without a network.
+// client's address they say what OpenSSH's server does without a network.
 func (s *session) addresses() []string {
-	client, port := "UNKNOWN", uint16(65535)
+	const unknown = 65535
+	client, clientPort, server, serverPort := "UNKNOWN", uint16(unknown), "UNKNOWN", uint16(unknown)
 	if addr := s.conn.grant.Client; addr.IsValid() {
-		client, port = addr.Addr().Unmap().String(), addr.Port()
+		own := s.conn.server.config.ServerAddr
+		client, clientPort = addr.Addr().Unmap().String(), addr.Port()
+		server, serverPort = own.Addr().Unmap().String(), own.Port()
 	}
-	server := s.conn.server.config.ServerAddr
 	return []string{
-		fmt.Sprintf("SSH_CLIENT=%s %d %d", client, port, server.Port()),
-		fmt.Sprintf("SSH_CONNECTION=%s %d %s %d", client, port, server.Addr().Unmap(), server.Port()),
+		fmt.Sprintf("SSH_CLIENT=%s %d %d", client, clientPort, serverPort),
+		fmt.Sprintf("SSH_CONNECTION=%s %d %s %d", client, clientPort, server, serverPort),
 	}
 }
