@@ -1,0 +1,185 @@
+//go:build linux
+
+package sftp
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+	"math"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/guestd/guestd/fsops"
+)
+
+func (s *session) statvfs(id uint32, f *fields) {
+	path := s.path(f.text())
+	if f.bad {
+		s.status(id, errBadMessage)
+		return
+	}
+	info, err := s.Files.Statfs(s.ctx, path)
+	s.fileSystem(id, info, err)
+}
+
+func (s *session) fstatvfs(id uint32, f *fields) {
+	file := s.files[f.handle()]
+	if f.bad || file == nil {
+		s.status(id, handleError(f))
+		return
+	}
+	info, err := file.Statfs(s.ctx)
+	s.fileSystem(id, info, err)
+}
+
+// fileSystem answers with a struct statvfs.
+func (s *session) fileSystem(id uint32, info *fsops.FSInfo, err error) {
+	if err != nil {
+		s.status(id, err)
+		return
+	}
+	unit := uint64(max(info.BlockSize, 1))
+	out, start := begin(s.reply, typeExtendedReply, id)
+	for _, v := range [...]uint64{
+		unit, unit, info.Size / unit, info.Free / unit, info.Available / unit,
+		info.Files, info.FilesFree, info.FilesFree,
+		info.ID, info.Flags & (unix.ST_RDONLY | unix.ST_NOSUID), uint64(info.MaxNameSize),
+	} {
+		out = binary.BigEndian.AppendUint64(out, v)
+	}
+	s.reply = end(out, start)
+}
+
+func (s *session) limits(id uint32, _ *fields) {
+	out, start := begin(s.reply, typeExtendedReply, id)
+	for _, v := range [...]uint64{maxPacket, maxTransfer, maxTransfer, uint64(s.maxHandles())} {
+		out = binary.BigEndian.AppendUint64(out, v)
+	}
+	s.reply = end(out, start)
+}
+
+// expandPath is realpath for a path that may begin with a tilde. The user's own
+// is the directory in which the session started, as for OpenSSH.
+func (s *session) expandPath(id uint32, f *fields) {
+	path := f.text()
+	if f.bad {
+		s.status(id, errBadMessage)
+		return
+	}
+	switch {
+	case path == "":
+		path = "."
+	case path == "~":
+		path = s.dir
+	case strings.HasPrefix(path, "~/"):
+		path = path[len("~/"):]
+	case path[0] == '~':
+		home, err := s.Files.Resolve(path)
+		if err != nil {
+			s.status(id, errNoUser)
+			return
+		}
+		path = home
+	}
+	if path == "" {
+		path = "."
+	}
+	s.realName(id, s.path(path))
+}
+
+func (s *session) homeDirectory(id uint32, f *fields) {
+	name := f.text()
+	if f.bad {
+		s.status(id, errBadMessage)
+		return
+	}
+	if name == "" || strings.ContainsAny(name, "/:") {
+		s.status(id, errNoUser)
+		return
+	}
+	home, err := s.Files.Resolve("~" + name)
+	if err != nil {
+		s.status(id, errNoUser)
+		return
+	}
+	s.name(id, home)
+}
+
+// usersGroups answers with the names of ids, "" for those that have none.
+func (s *session) usersGroups(id uint32, f *fields) {
+	users, groups := f.bytes(), f.bytes()
+	// Of so many names the answer is no packet any more; and OpenSSH's client
+	// asks for those of one directory at a time.
+	const maxIDs = 4096
+	if f.bad || len(users)%4 != 0 || len(groups)%4 != 0 || len(users)+len(groups) > 4*maxIDs {
+		s.status(id, errBadMessage)
+		return
+	}
+	var names fsops.Names
+	out, start := begin(s.reply, typeExtendedReply, id)
+	out = appendNames(out, users, names.User)
+	out = appendNames(out, groups, names.Group)
+	s.reply = end(out, start)
+}
+
+func appendNames(out, ids []byte, name func(uint32) string) []byte {
+	at := len(out)
+	out = append(out, 0, 0, 0, 0)
+	for ; len(ids) > 0; ids = ids[4:] {
+		out = appendString(out, name(binary.BigEndian.Uint32(ids)))
+	}
+	binary.BigEndian.PutUint32(out[at:], uint32(len(out)-at-lengthSize))
+	return out
+}
+
+// copyData copies between two open files; a size of 0 is all there is.
+func (s *session) copyData(id uint32, f *fields) {
+	from, at, size := s.files[f.handle()], f.uint64(), f.uint64()
+	to, offset := s.files[f.handle()], f.uint64()
+	switch {
+	case f.bad:
+		s.status(id, errBadMessage)
+	case from == nil || to == nil:
+		s.status(id, errNoHandle)
+	case from.path == to.path:
+		s.status(id, errSameFile)
+	case at > math.MaxInt64 || offset > math.MaxInt64:
+		s.status(id, unix.EINVAL)
+	case !from.seekable || from.queue != nil || to.queue != nil:
+		s.status(id, unix.ESPIPE) // it would keep the session waiting
+	default:
+		err := s.copyRange(to, from, int64(offset), int64(at), size)
+		s.done(id, Op{Request: "copy-data", Path: from.path, Target: to.path, Err: err})
+	}
+}
+
+// copyRange copies size bytes. A source that ends before gives io.EOF unless
+// size is 0.
+func (s *session) copyRange(to, from *file, offset, at int64, size uint64) error {
+	buf := make([]byte, maxTransfer)
+	for left := size; size == 0 || left > 0; {
+		part := buf
+		if size > 0 {
+			part = buf[:min(left, maxTransfer)]
+		}
+		n, err := from.ReadAt(s.ctx, part, at)
+		if n > 0 {
+			from.read += int64(n)
+			written, err := to.WriteAt(s.ctx, part[:n], offset)
+			to.written += int64(written)
+			if err != nil {
+				return err
+			}
+			at, offset, left = at+int64(n), offset+int64(n), left-uint64(n)
+		}
+		if errors.Is(err, io.EOF) && (size == 0 || left == 0) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,306 @@
+//go:build linux
+
+package sftp
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/guestd/guestd/fsops"
+)
+
+// handleSize is the length of a handle on the wire.
+const handleSize = 4
+
+// maxParked bounds the requests of a session that wait for files which may have
+// to wait for somebody. One more makes the session wait.
+const maxParked = 64
+
+// file is an open file.
+type file struct {
+	*fsops.Handle
+	path     string
+	flags    int
+	seekable bool
+
+	// queue is of the requests of a file that may have to wait; nil for one
+	// that never does. Its goroutine then owns what follows.
+	queue chan func()
+
+	read, written int64
+}
+
+// Flags of OPEN, draft §6.3.
+const (
+	openRead   = 0x01
+	openWrite  = 0x02
+	openAppend = 0x04
+	openCreate = 0x08
+	openTrunc  = 0x10
+	openExcl   = 0x20
+)
+
+func openFlags(wire uint32) int {
+	flags := unix.O_RDONLY
+	switch {
+	case wire&openRead != 0 && wire&openWrite != 0:
+		flags = unix.O_RDWR
+	case wire&openWrite != 0:
+		flags = unix.O_WRONLY
+	}
+	for _, f := range [...]struct {
+		wire uint32
+		flag int
+	}{{openAppend, unix.O_APPEND}, {openCreate, unix.O_CREAT}, {openTrunc, unix.O_TRUNC}, {openExcl, unix.O_EXCL}} {
+		if wire&f.wire != 0 {
+			flags |= f.flag
+		}
+	}
+	return flags
+}
+
+func (s *session) open(id uint32, f *fields) {
+	path, flags, a := f.text(), openFlags(f.uint32()), f.attrs()
+	if f.bad {
+		s.status(id, errBadMessage)
+		return
+	}
+	op := Op{Request: "open", Path: s.path(path), Flags: flags, Mode: a.mode(0o666, s.umask)}
+	var handle uint32
+	handle, op.Err = s.openFile(op)
+	s.audit(op)
+	if op.Err != nil {
+		s.status(id, op.Err)
+		return
+	}
+	s.handle(id, handle)
+}
+
+func (s *session) openFile(op Op) (uint32, error) {
+	const changes = unix.O_WRONLY | unix.O_RDWR | unix.O_CREAT | unix.O_TRUNC
+	if s.ReadOnly && op.Flags&changes != 0 {
+		return 0, errNotAllowed
+	}
+	handle, err := s.newHandle()
+	if err != nil {
+		return 0, err
+	}
+	h, err := s.Files.Open(s.ctx, op.Path, fsops.OpenOptions{Flags: op.Flags, Perm: &op.Mode, AllowSpecial: true})
+	if err != nil {
+		return 0, err
+	}
+	info, err := h.Stat(s.ctx)
+	if err != nil {
+		return 0, errors.Join(err, h.Close())
+	}
+	file := &file{Handle: h, path: op.Path, flags: op.Flags}
+	_, err = h.Seek(0, io.SeekCurrent)
+	file.seekable = err == nil
+	// Files of /proc and the like have no size, and some of them wait for news.
+	if !info.IsRegular() || info.Size == 0 && op.Flags&unix.O_ACCMODE == unix.O_RDONLY {
+		file.queue = make(chan func(), maxParked)
+		s.parked.Go(func() {
+			for do := range file.queue {
+				do()
+				<-s.slots
+			}
+		})
+	}
+	s.files[handle] = file
+	return handle, nil
+}
+
+// newHandle returns the handle of what is opened next.
+func (s *session) newHandle() (uint32, error) {
+	limit := s.maxHandles()
+	if len(s.files)+len(s.dirs) >= limit {
+		return 0, &statusError{codeFailure, fmt.Sprintf("too many open handles; the limit is %d", limit)}
+	}
+	// A handle is used again after four thousand million others.
+	for s.lastHandle++; s.lastHandle == 0 || s.files[s.lastHandle] != nil || s.dirs[s.lastHandle] != nil; s.lastHandle++ {
+	}
+	return s.lastHandle, nil
+}
+
+func (s *session) maxHandles() int {
+	if s.MaxHandles > 0 {
+		return s.MaxHandles
+	}
+	return DefaultMaxHandles
+}
+
+func (s *session) handle(id, handle uint32) {
+	out, start := begin(s.reply, typeHandle, id)
+	out = binary.BigEndian.AppendUint32(out, handleSize)
+	out = binary.BigEndian.AppendUint32(out, handle)
+	s.reply = end(out, start)
+}
+
+// onFile appends the answer of do to the replies, or has the file's queue send
+// it when it is there. In a queue, do must use none of the packet.
+func (s *session) onFile(file *file, do func(out []byte) []byte) {
+	if file.queue == nil {
+		s.reply = do(s.reply)
+		return
+	}
+	if len(s.slots) == cap(s.slots) {
+		s.flush() // it may be for these answers that the client waits
+	}
+	s.slots <- struct{}{}
+	file.queue <- func() { s.answer(do(nil)) }
+}
+
+// answer sends the answer of a queue, unless the session has ended meanwhile.
+func (s *session) answer(packet []byte) {
+	if s.ctx.Err() == nil {
+		s.out.write(packet)
+	}
+}
+
+func (s *session) close(id uint32, f *fields) {
+	handle := f.handle()
+	switch {
+	case f.bad:
+		s.status(id, errBadMessage)
+	case s.dirs[handle] != nil:
+		s.status(id, s.closeDir(handle, false))
+	case s.files[handle] != nil:
+		if s.files[handle].queue == nil {
+			s.closeFile(handle, false, func(err error) { s.status(id, err) })
+			return
+		}
+		s.closeFile(handle, false, func(err error) { s.answer(appendStatus(nil, id, err)) })
+	default:
+		s.status(id, unix.ENOENT) // OpenSSH's
+	}
+}
+
+// closeFile closes a file behind all requests for it, and calls closed.
+func (s *session) closeFile(handle uint32, forced bool, closed func(error)) {
+	file := s.files[handle]
+	delete(s.files, handle)
+	do := func() {
+		err := file.Close()
+		s.audit(Op{Request: "close", Path: file.path, Read: file.read, Written: file.written, Forced: forced, Err: err})
+		closed(err)
+	}
+	if file.queue == nil {
+		do()
+		return
+	}
+	s.slots <- struct{}{}
+	file.queue <- do
+	close(file.queue)
+}
+
+func (s *session) read(id uint32, f *fields) {
+	file, offset, size := s.files[f.handle()], f.uint64(), f.uint32()
+	switch {
+	case f.bad:
+		s.status(id, errBadMessage)
+	case file == nil:
+		s.status(id, errNoHandle)
+	case offset > math.MaxInt64:
+		s.status(id, unix.EINVAL)
+	case !file.seekable:
+		s.status(id, unix.ESPIPE)
+	default:
+		n := int(min(size, maxTransfer))
+		if len(s.reply) > 0 && len(s.reply)+n > flushSize {
+			s.flush()
+		}
+		s.onFile(file, func(out []byte) []byte { return file.appendData(s.ctx, out, id, int64(offset), n) })
+	}
+}
+
+// appendData appends the answer to a READ. The bytes go from the file to where
+// they are sent from.
+func (file *file) appendData(ctx context.Context, out []byte, id uint32, offset int64, size int) []byte {
+	packet, start := begin(out, typeData, id)
+	packet = append(packet, 0, 0, 0, 0)
+	data := len(packet)
+	packet = slices.Grow(packet, size)[:data+size]
+	n, err := 0, error(nil)
+	if size > 0 {
+		n, err = file.ReadAt(ctx, packet[data:], offset)
+	}
+	if n == 0 && err != nil {
+		return appendStatus(packet[:start], id, err)
+	}
+	file.read += int64(n)
+	binary.BigEndian.PutUint32(packet[data-lengthSize:], uint32(n))
+	return end(packet[:data+n], start)
+}
+
+func (s *session) write(id uint32, f *fields) {
+	file, offset, data := s.files[f.handle()], f.uint64(), f.bytes()
+	switch {
+	case f.bad:
+		s.status(id, errBadMessage)
+	case file == nil:
+		s.status(id, errNoHandle)
+	case offset > math.MaxInt64 && file.flags&unix.O_APPEND == 0:
+		s.status(id, unix.EINVAL)
+	case !file.seekable && file.flags&unix.O_APPEND == 0:
+		s.status(id, unix.ESPIPE)
+	default:
+		if file.queue != nil {
+			data = slices.Clone(data)
+		}
+		s.onFile(file, func(out []byte) []byte {
+			n, err := file.WriteAt(s.ctx, data, int64(offset))
+			file.written += int64(n)
+			return appendStatus(out, id, err)
+		})
+	}
+}
+
+func (s *session) fstat(id uint32, f *fields) {
+	file := s.files[f.handle()]
+	if f.bad || file == nil {
+		s.status(id, handleError(f))
+		return
+	}
+	info, err := file.Stat(s.ctx)
+	s.attributes(id, info, err)
+}
+
+func (s *session) fsetstat(id uint32, f *fields) {
+	file, a := s.files[f.handle()], f.attrs()
+	if f.bad || file == nil {
+		s.status(id, handleError(f))
+		return
+	}
+	s.onFile(file, func(out []byte) []byte {
+		err := a.changes(func(change fsops.Attrs) error { return file.SetAttr(s.ctx, change) })
+		s.audit(Op{Request: "fsetstat", Path: file.path, Err: err})
+		return appendStatus(out, id, err)
+	})
+}
+
+func (s *session) fsync(id uint32, f *fields) {
+	file := s.files[f.handle()]
+	switch {
+	case f.bad:
+		s.status(id, errBadMessage)
+	case file == nil:
+		s.status(id, unix.ENOSYS) // OpenSSH's
+	default:
+		s.onFile(file, func(out []byte) []byte { return appendStatus(out, id, file.Sync(s.ctx, false)) })
+	}
+}
+
+// handleError is why there is no file for a request.
+func handleError(f *fields) error {
+	if f.bad {
+		return errBadMessage
+	}
+	return errNoHandle
+}
