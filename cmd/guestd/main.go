@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 
@@ -33,6 +34,8 @@ the host, over gRPC on vsock.
 Usage:
 
   guestd serve [options]   serve until SIGTERM; 'guestd serve --help' lists them
+  guestd sftp-server       serve SFTP on standard input and output, with the
+                           options of OpenSSH's; also when called sftp-server
   guestd version           print the version
   guestd help              print this
 
@@ -52,7 +55,17 @@ powers off. The kernel's command line then configures it:
 const shimCommand = "exec-shim"
 
 func main() {
-	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(run(command(os.Args), os.Stdout, os.Stderr))
+}
+
+// command is the arguments that argv stands for: a link with the name of a
+// program that guestd contains is that program.
+func command(argv []string) []string {
+	switch name := filepath.Base(argv[0]); name {
+	case "sftp-server":
+		return append([]string{name}, argv[1:]...)
+	}
+	return argv[1:]
 }
 
 func run(args []string, stdout, stderr io.Writer) int {
@@ -66,6 +79,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	switch args[0] {
 	case "serve":
 		return fail(stderr, serve(args[1:], stderr))
+	case "sftp-server":
+		return fail(stderr, sftpServer(args[1:], os.Stdin, stdout, stderr))
 	case "version", "-version", "--version":
 		fmt.Fprintf(stdout, "guestd %s %s/%s %s\n", buildVersion(), runtime.GOOS, runtime.GOARCH, runtime.Version())
 		return 0

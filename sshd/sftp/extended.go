@@ -78,7 +78,7 @@ func (s *session) expandPath(id uint32, f *fields) {
 	case path[0] == '~':
 		home, err := s.Files.Resolve(path)
 		if err != nil {
-			s.status(id, errNoUser)
+			s.status(id, errNoHome)
 			return
 		}
 		path = home

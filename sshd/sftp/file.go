@@ -291,7 +291,7 @@ func (s *session) fsync(id uint32, f *fields) {
 	case f.bad:
 		s.status(id, errBadMessage)
 	case file == nil:
-		s.status(id, unix.ENOSYS) // OpenSSH's
+		s.status(id, unix.EBADF) // OpenSSH's
 	default:
 		s.onFile(file, func(out []byte) []byte { return appendStatus(out, id, file.Sync(s.ctx, false)) })
 	}

@@ -4,6 +4,7 @@ package sftp
 
 import (
 	"errors"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -81,7 +82,8 @@ func (s *session) mkdir(id uint32, f *fields) {
 		s.status(id, errBadMessage)
 		return
 	}
-	op := Op{Request: "mkdir", Path: path, Mode: a.mode(0o777, s.umask)}
+	// mkdir(2) takes no setuid and setgid either.
+	op := Op{Request: "mkdir", Path: path, Mode: a.mode(0o777, s.umask) &^ (unix.S_ISUID | unix.S_ISGID)}
 	op.Err = s.Files.Mkdir(s.ctx, path, op.Mode)
 	s.done(id, op)
 }
@@ -98,9 +100,14 @@ func (s *session) realpath(id uint32, f *fields) {
 	s.realName(id, s.path(path))
 }
 
-// realName answers with where an absolute path leads to.
+// realName answers with where an absolute path leads to. As for OpenSSH, a slash
+// at the end means nothing, not even that of a file.
 func (s *session) realName(id uint32, path string) {
-	real, err := s.Files.Realpath(s.ctx, path, fsops.RealpathParent)
+	if len(path) >= unix.PathMax {
+		s.status(id, unix.ENAMETOOLONG)
+		return
+	}
+	real, err := s.Files.Realpath(s.ctx, "/"+strings.Trim(path, "/"), fsops.RealpathParent)
 	if err != nil {
 		s.status(id, err)
 		return

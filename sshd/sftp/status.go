@@ -55,6 +55,7 @@ var (
 	errUnsupported = &statusError{codeOpUnsupported, "unknown request"}
 	errNoHandle    = &statusError{codeFailure, "no such handle"}
 	errNoUser      = &statusError{codeFailure, "no such user"}
+	errNoHome      = &statusError{codeNoSuchFile, "no such user"}
 	errSameFile    = &statusError{codeFailure, "source and target are the same file"}
 )
 
@@ -76,7 +77,7 @@ func status(err error) (code, string) {
 	case errors.As(err, &errno):
 		c, why = errnoCode(errno), errno.Error()
 	}
-	if c == codeFailure && why != "" {
+	if c == codeFailure && why != "" || own == errNoHome {
 		return c, c.String() + ": " + why
 	}
 	return c, c.String()
