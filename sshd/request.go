@@ -82,6 +82,8 @@ func (s *session) program(kind, name string) program {
 			s.greet(ctx)
 			s.run(ctx, kind, name, s.spec(""))
 		}
+	case kind == "subsystem":
+		return s.serveSFTP
 	}
 	return nil
 }
@@ -95,7 +97,7 @@ func (s *session) permitted(kind, name string) bool {
 	case "shell":
 		return permits.Shell
 	}
-	return permits.SFTP && name == "sftp"
+	return permits.SFTP && name == subsystemSFTP
 }
 
 // record tells the account what begins, and returns what ends it.

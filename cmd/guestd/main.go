@@ -1,7 +1,8 @@
 //go:build linux
 
-// Command guestd is the agent inside a microVM: gRPC for the host, over vsock.
-// Started as PID 1 it is also the guest's init. See `guestd help`.
+// Command guestd is the agent inside a microVM: gRPC for the host and SSH for
+// people, over vsock. Started as PID 1 it is also the guest's init. See `guestd
+// help`.
 package main
 
 import (
@@ -44,6 +45,7 @@ init: it mounts what is missing, starts itself again as the agent, reaps, and
 powers off. The kernel's command line then configures it:
 
   guestd.listen=ADDR       as serve --listen; may be repeated
+  guestd.ssh=ADDR          as serve --ssh; may be repeated
   guestd.hostname=NAME     the hostname instead of /etc/hostname
   guestd.config=FILE       as serve --config
   guestd.modules=A,B       more kernel modules to load

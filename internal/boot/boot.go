@@ -20,7 +20,7 @@ var ErrNotInit = errors.New("boot: this process is not pid 1")
 type Config struct {
 	// Command returns the agent's arguments, without the program: the agent is
 	// always this binary again. It is called once, after the command line was
-	// read. Nil means `serve` with the --listen and --config of the options.
+	// read. Nil means `serve` with the --listen, --ssh and --config of the options.
 	Command func(Options) []string
 
 	// Env is added to PID 1's own environment for the agent ("K=V"), and
@@ -123,6 +123,9 @@ func serveCommand(o Options) []string {
 	argv := []string{"serve"}
 	for _, address := range o.Listen {
 		argv = append(argv, "--listen", address)
+	}
+	for _, address := range o.SSH {
+		argv = append(argv, "--ssh", address)
 	}
 	if o.Config != "" {
 		argv = append(argv, "--config", o.Config)

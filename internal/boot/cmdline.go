@@ -10,6 +10,10 @@ type Options struct {
 	// (guestd.listen=ADDR, repeatable). Nil leaves the agent's default.
 	Listen []string
 
+	// SSH are the addresses it serves SSH on (guestd.ssh=ADDR, repeatable, or
+	// guestd.ssh=none). Nil leaves the agent's default.
+	SSH []string
+
 	// Config is the path of the agent's configuration (guestd.config=PATH).
 	Config string
 
@@ -67,6 +71,8 @@ func (o *Options) set(name, value string) bool {
 	switch name {
 	case "listen":
 		o.Listen = append(o.Listen, value)
+	case "ssh":
+		o.SSH = append(o.SSH, value)
 	case "config":
 		o.Config = value
 	case "hostname":
