@@ -1,0 +1,98 @@
+//go:build linux
+
+package guestnet
+
+import (
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestParseProc(t *testing.T) {
+	const head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+	ports, err := parseProc(&tables[1], strings.NewReader(head+
+		"   0: 00000000000000000000000001000000:1F90 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 42 1\n"+
+		"   1: 0000000000000000FFFF00000100007F:0050 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 43 1\n"+
+		"   2: short:0050 0:0 0A 0:0 0:0 0 0 0 44\n"+
+		"   3: 00000000000000000000000001000000:0051 00000000000000000000000001000000:0052 01 00000000:00000000 00:00000000 00000000     0        0 45 1\n"+
+		"   4: 00000000000000000000000001000000:0053 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 46 1\n"))
+	want := []Port{
+		{Network: "tcp6", Addr: netip.MustParseAddrPort("[::1]:8080"), UID: 1000, inode: 42},
+		{Network: "tcp", Addr: netip.MustParseAddrPort("127.0.0.1:80"), inode: 43},
+	}
+	if err != nil || len(ports) != 2 || ports[0] != want[0] || ports[1] != want[1] {
+		t.Errorf("%+v, %v", ports, err)
+	}
+}
+
+func TestParseDiagErrors(t *testing.T) {
+	message := func(kind uint16, body []byte) []byte {
+		b := make([]byte, unix.SizeofNlMsghdr)
+		binary.NativeEndian.PutUint32(b, uint32(len(b)+len(body)))
+		binary.NativeEndian.PutUint16(b[4:], kind)
+		return append(b, body...)
+	}
+	denied := binary.NativeEndian.AppendUint32(nil, ^uint32(unix.EPERM)+1)
+	for _, c := range []struct {
+		b    []byte
+		want error
+	}{
+		{message(unix.NLMSG_ERROR, denied), unix.EPERM},
+		{message(unix.NLMSG_ERROR, []byte{0, 0, 0, 0}), errTruncated},
+		{message(unix.NLMSG_ERROR, nil), errTruncated},
+		{message(unix.SOCK_DIAG_BY_FAMILY, make([]byte, diagMessage-1)), errTruncated},
+		{message(unix.NLMSG_DONE, nil)[:10], errTruncated},
+		{message(unix.NLMSG_DONE, make([]byte, 8))[:20], errTruncated},
+		{message(unix.NLMSG_DONE, nil), nil},
+	} {
+		if _, done, err := parseDiag(nil, &tables[0], c.b); !errors.Is(err, c.want) || done != (c.want == nil) {
+			t.Errorf("%x: %v, %v", c.b, done, err)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte("   0: 0100007F:1F90 00000000:0000 0A 0:0 0:0 0 1000 0 42 1\n"))
+	f.Add([]byte("1 (a) b) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4711 0"))
+	f.Add([]byte("socket:[4711]"))
+	f.Add(diagQuery(&tables[0]))
+	f.Fuzz(func(_ *testing.T, b []byte) {
+		for i := range tables {
+			_, _ = parseProc(&tables[i], strings.NewReader(string(b)))
+			_, _, _ = parseDiag(nil, &tables[i], b)
+		}
+		_, _ = parseOwner(1, b)
+		_, _ = socketInode(b)
+	})
+}
+
+func TestPacer(t *testing.T) {
+	var p pacer
+	now := time.Now()
+	if got := p.rest(now, now); got != quickInterval {
+		t.Errorf("at first: %v", got)
+	}
+	now = now.Add(quickFor + time.Millisecond)
+	for _, want := range []time.Duration{2 * quickInterval, 4 * quickInterval, 8 * quickInterval, 16 * quickInterval, slowInterval, slowInterval} {
+		if got := p.rest(now, now); got != want {
+			t.Errorf("%v, want %v", got, want)
+		}
+	}
+	p.excite()
+	if got := p.rest(now, now); got != quickInterval || p.earliest != now.Add(spacing) {
+		t.Errorf("after something happened: %v", got)
+	}
+	// What took long is not done often.
+	p.excite()
+	if got := p.rest(now.Add(-time.Millisecond), now); got != dutyCycle*time.Millisecond || p.earliest != now.Add(got) {
+		t.Errorf("after a long look: %v", got)
+	}
+	if got := p.rest(now.Add(-time.Hour), now); got != maxRest {
+		t.Errorf("after a very long look: %v", got)
+	}
+}

@@ -1,0 +1,294 @@
+//go:build linux
+
+package guestnet_test
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/guestd/guestd/internal/guestnet"
+	"golang.org/x/sys/unix"
+)
+
+func newPorts(t *testing.T) *guestnet.Ports {
+	t.Helper()
+	p := guestnet.NewPorts()
+	t.Cleanup(func() { _ = p.Close() })
+	return p
+}
+
+func addrOf(a net.Addr) netip.AddrPort { return netip.MustParseAddrPort(a.String()) }
+
+// find returns the port of list that is bound to addr.
+func find(list []guestnet.Port, network string, addr netip.AddrPort) (guestnet.Port, bool) {
+	i := slices.IndexFunc(list, func(p guestnet.Port) bool { return p.Network == network && p.Addr == addr })
+	if i < 0 {
+		return guestnet.Port{}, false
+	}
+	return list[i], true
+}
+
+func TestList(t *testing.T) {
+	tcp := listen(t, guestnet.ListenSpec{Network: "tcp4", Address: "127.0.0.1:0"})
+	every := listen(t, guestnet.ListenSpec{Network: "tcp", Address: ":0"})
+	udp, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = udp.Close() }()
+	var d guestnet.Dialer
+	connected, err := d.DialContext(testContext(t), "udp", udp.LocalAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connected.Close()
+	everyNet := "tcp6"
+	if addrOf(every.Addr()).Addr().Is4() {
+		everyNet = "tcp"
+	}
+	ports := newPorts(t)
+	for _, way := range []string{"sock_diag", "/proc/net"} {
+		list, err := ports.List(testContext(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for network, addr := range map[string]netip.AddrPort{"tcp": addrOf(tcp.Addr()), everyNet: addrOf(every.Addr()), "udp": addrOf(udp.LocalAddr())} {
+			p, ok := find(list, network, addr)
+			if !ok || p.PID != os.Getpid() || p.UID != uint32(os.Geteuid()) || p.Name == "" {
+				t.Errorf("%s: %s %v: %+v, %v", way, network, addr, p, ok)
+			}
+		}
+		if p, ok := find(list, "udp", addrOf(connected.LocalAddr())); ok {
+			t.Errorf("%s: what is connected is told: %+v", way, p)
+		}
+		ports.WithoutDiag()
+	}
+}
+
+func TestBothWaysAgree(t *testing.T) {
+	_ = listen(t, guestnet.ListenSpec{Network: "tcp", Address: "127.0.0.1:0"})
+	same := func() bool {
+		diag, proc, err := guestnet.Dumps()
+		if err != nil {
+			t.Skipf("SKIP: sock_diag: %v", err)
+		}
+		order := func(a, b guestnet.Port) int { return a.Addr.Compare(b.Addr) }
+		for i := range diag {
+			slices.SortFunc(diag[i], order)
+			slices.SortFunc(proc[i], order)
+			if !slices.Equal(diag[i], proc[i]) {
+				return false
+			}
+		}
+		return true
+	}
+	// Others on the machine open and close ports meanwhile.
+	for end := time.Now().Add(deadline); !same(); {
+		if time.Now().After(end) {
+			t.Fatal("sock_diag and /proc/net never agree")
+		}
+	}
+}
+
+// The process that is told is the oldest that has the socket open, and the
+// next one when that has ended.
+func TestOwnerChanges(t *testing.T) {
+	l := listen(t, guestnet.ListenSpec{Network: "tcp", Address: "127.0.0.1:0"})
+	addr := addrOf(l.Addr())
+	file, err := l.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := func() *exec.Cmd {
+		cmd := exec.Command("sleep", "1000")
+		cmd.ExtraFiles = []*os.File{file}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		})
+		return cmd
+	}
+	first := start()
+	ports := newPorts(t)
+	watch, err := ports.Watch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = watch.Close() }()
+	awaitOwner := func(pid int) {
+		t.Helper()
+		for {
+			change, err := watch.Next(testContext(t))
+			if err != nil {
+				t.Fatalf("waiting for pid %d: %v", pid, err)
+			}
+			if p, ok := find(change.Opened, "tcp", addr); ok && p.PID == pid {
+				return
+			}
+		}
+	}
+	awaitOwner(os.Getpid())
+	l.Close()
+	_ = file.Close()
+	// This process lives on, but a list looks anew.
+	list, err := ports.List(testContext(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, ok := find(list, "tcp", addr); !ok || p.PID != first.Process.Pid || p.Name != "sleep" {
+		t.Errorf("%+v, %v", p, ok)
+	}
+	awaitOwner(first.Process.Pid)
+	if err := first.Process.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		change, err := watch.Next(testContext(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := find(change.Closed, "tcp", addr); ok {
+			return
+		}
+	}
+}
+
+func TestWatch(t *testing.T) {
+	for _, diag := range []bool{true, false} {
+		ports := newPorts(t)
+		if !diag {
+			ports.WithoutDiag()
+		}
+		before := listen(t, guestnet.ListenSpec{Network: "tcp", Address: "127.0.0.1:0"})
+		watch, err := ports.Watch()
+		if err != nil {
+			t.Fatal(err)
+		}
+		change, err := watch.Next(testContext(t))
+		if _, ok := find(change.Opened, "tcp", addrOf(before.Addr())); err != nil || !ok || len(change.Closed) > 0 {
+			t.Errorf("at first: %+v, %v", change, err)
+		}
+		await := func(what func(guestnet.Change) []guestnet.Port, addr netip.AddrPort) {
+			t.Helper()
+			for {
+				change, err := watch.Next(testContext(t))
+				if err != nil {
+					t.Fatalf("waiting for %v: %v", addr, err)
+				}
+				if p, ok := find(what(change), "tcp", addr); ok {
+					if p.PID != os.Getpid() {
+						t.Errorf("%+v", p)
+					}
+					return
+				}
+			}
+		}
+		l := listen(t, guestnet.ListenSpec{Network: "tcp", Address: "127.0.0.1:0"})
+		await(func(c guestnet.Change) []guestnet.Port { return c.Opened }, addrOf(l.Addr()))
+
+		// One who comes later sees what there is.
+		second, err := ports.Watch()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if change, err := second.Next(testContext(t)); err != nil || len(change.Opened) < 2 {
+			t.Errorf("the second: %+v, %v", change, err)
+		}
+		_ = second.Close()
+		_ = second.Close()
+
+		l.Close()
+		await(func(c guestnet.Change) []guestnet.Port { return c.Closed }, addrOf(l.Addr()))
+		before.Close()
+		await(func(c guestnet.Change) []guestnet.Port { return c.Closed }, addrOf(before.Addr()))
+		if err := ports.Close(); err != nil {
+			t.Error(err)
+		}
+		if _, err := watch.Next(testContext(t)); !errors.Is(err, guestnet.ErrClosed) {
+			t.Errorf("closed: %v", err)
+		}
+		if _, err := ports.Watch(); !errors.Is(err, guestnet.ErrClosed) {
+			t.Errorf("watch what is closed: %v", err)
+		}
+		_ = watch.Close()
+	}
+}
+
+// Nobody looks where nobody watches, and watches are bounded.
+func TestWatchesEnd(t *testing.T) {
+	ports := newPorts(t)
+	var watches []*guestnet.PortWatch
+	for {
+		w, err := ports.Watch()
+		if errors.Is(err, guestnet.ErrTooManyWatches) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		watches = append(watches, w)
+	}
+	for _, w := range watches {
+		if _, err := w.Next(testContext(t)); err != nil {
+			t.Fatal(err)
+		}
+		_ = w.Close()
+	}
+	// Again, now that there is room.
+	w, err := ports.Watch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Next(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	_ = w.Close()
+}
+
+// What watching costs, with 100 ports and nothing going on but what the machine
+// does. Processor time does not depend on how busy that is; the first five
+// seconds, when it looks most often, are the dearest.
+func TestWatchBudget(t *testing.T) {
+	for range 100 {
+		_ = listen(t, guestnet.ListenSpec{Network: "tcp", Address: "127.0.0.1:0"})
+	}
+	ports := newPorts(t)
+	watch, err := ports.Watch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = watch.Close() }()
+	if _, err := watch.Next(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	used := func() time.Duration {
+		var u unix.Rusage
+		if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+			t.Fatal(err)
+		}
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	}
+	began, before, from := time.Now(), used(), ports.Looks()
+	for ports.Looks() < from+20 {
+		if time.Since(began) > deadline {
+			t.Fatalf("%d looks in %v", ports.Looks()-from, time.Since(began))
+		}
+		time.Sleep(500 * time.Millisecond) // a measurement of what happens meanwhile
+	}
+	cost, wall := used()-before, time.Since(began)
+	share := 100 * float64(cost) / float64(wall)
+	t.Logf("%.2f %% of a core: %v per look, %v apart", share, cost/20, wall/20)
+	if limit := 0.5 * raceFactor; share > limit {
+		t.Errorf("watching takes %.2f %% of a core, more than %.1f %%", share, limit)
+	}
+}
