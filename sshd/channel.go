@@ -19,8 +19,13 @@ type channelHandler func(ctx context.Context, offer ssh.NewChannel)
 
 // channelHandler returns what serves a type of channel; nil is nothing.
 func (c *conn) channelHandler(kind string) channelHandler {
-	if kind == kindSession {
+	switch kind {
+	case kindSession:
 		return c.serveSession
+	case kindDirectTCP:
+		return c.serveDirectTCP
+	case kindDirectUnix:
+		return c.serveDirectUnix
 	}
 	return nil
 }

@@ -39,7 +39,9 @@ type conn struct {
 
 	tasks sync.WaitGroup // all that belongs to the connection
 
-	noMoreSessions bool // of the goroutine that runs run
+	// Of the goroutine that runs run.
+	noMoreSessions bool
+	listeners      map[place]listening
 
 	mu       sync.Mutex
 	channels int // open, or being opened by the peer

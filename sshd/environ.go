@@ -46,6 +46,9 @@ func (s *session) environ(extra ...string) []string {
 	}
 	env = append(env, "PATH="+path, "MAIL=/var/mail/"+name)
 	env = append(env, s.addresses()...)
+	if s.agent != nil {
+		env = append(env, "SSH_AUTH_SOCK="+s.agent.path)
+	}
 	env = append(env, extra...)
 	return append(env, s.conn.grant.Env...)
 }

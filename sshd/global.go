@@ -37,6 +37,14 @@ func (c *conn) requestHandler(kind string) requestHandler {
 		}
 	case requestProveHostKeys:
 		return c.proveHostKeys
+	case requestListenTCP:
+		return c.listenTCP
+	case requestCancelTCP:
+		return c.cancelTCP
+	case requestListenUnix:
+		return c.listenUnix
+	case requestCancelUnix:
+		return c.cancelUnix
 	}
 	return nil
 }

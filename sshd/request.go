@@ -24,7 +24,7 @@ type program func(ctx context.Context)
 
 // handle answers one request of the session: whether it is granted, and what
 // then begins.
-func (s *session) handle(kind string, payload []byte) (ok bool, begins program) {
+func (s *session) handle(ctx context.Context, kind string, payload []byte) (ok bool, begins program) {
 	switch kind {
 	case "exec", "shell", "subsystem":
 		return s.handleProgram(kind, payload)
@@ -34,6 +34,8 @@ func (s *session) handle(kind string, payload []byte) (ok bool, begins program) 
 		return s.handleWindowChange(payload), nil
 	case "env":
 		return s.handleEnv(payload), nil
+	case requestAgent:
+		return s.handleAgent(ctx), nil
 	case "signal":
 		return s.handleSignal(payload), nil
 	case "break":

@@ -31,6 +31,7 @@ type session struct {
 	env     []string
 	envSize int
 	started bool
+	agent   *agentSocket
 
 	mu      sync.Mutex
 	process *proc.Process // nil until it runs
@@ -59,6 +60,7 @@ func (c *conn) serveSession(ctx context.Context, offer ssh.NewChannel) {
 	s.serve(ctx, requests)
 	cancel()
 	s.hangup()
+	s.closeAgent(context.WithoutCancel(ctx))
 	s.channel.ended()
 	s.tasks.Wait()
 }
@@ -91,7 +93,7 @@ func (s *session) serve(ctx context.Context, requests <-chan *ssh.Request) {
 // answer handles one request. A program begins after the reply to who asked
 // for it, so that its output does not come before.
 func (s *session) answer(ctx context.Context, r *ssh.Request) {
-	ok, program := s.handle(r.Type, r.Payload)
+	ok, program := s.handle(ctx, r.Type, r.Payload)
 	if r.WantReply {
 		_ = r.Reply(ok, nil) // fails with the channel only
 	}

@@ -1,0 +1,72 @@
+//go:build linux
+
+package sshd
+
+import (
+	"context"
+	"net"
+	"path"
+
+	"github.com/guestd/guestd/fsops"
+	"github.com/guestd/guestd/internal/guestnet"
+)
+
+// Forwarding of the client's SSH agent.
+const (
+	requestAgent = "auth-agent-req@openssh.com"
+	kindAgent    = "auth-agent@openssh.com"
+)
+
+// An agentSocket is where the programs of one session find the client's agent:
+// a socket that only the session's user can reach, in a directory of its own.
+type agentSocket struct {
+	listener net.Listener
+	dir      string
+	path     string
+}
+
+// handleAgent makes the session's socket. What is asked for twice is there.
+func (s *session) handleAgent(ctx context.Context) bool {
+	if s.started || !s.conn.permits.Agent {
+		return false
+	}
+	if s.agent != nil {
+		return true
+	}
+	files := s.conn.files
+	dir, err := files.MkdirTemp(ctx, "/tmp", "ssh-*")
+	if err != nil {
+		s.conn.server.log.Debug("ssh agent socket", "error", err)
+		return false
+	}
+	socket := path.Join(dir, "agent."+s.id)
+	l, err := s.conn.openListener(ctx, guestnet.ListenSpec{Network: "unix", Address: socket, Mode: socketMode})
+	if err != nil {
+		s.conn.server.log.Debug("ssh agent socket", "error", err)
+		_, _ = files.Remove(ctx, dir, fsops.RemoveOptions{})
+		return false
+	}
+	s.agent = &agentSocket{listener: l[0], dir: dir, path: socket}
+	s.tasks.Go(func() { s.serveAgent(ctx, l[0]) })
+	return true
+}
+
+// serveAgent carries what connects to the socket to the client's agent.
+func (s *session) serveAgent(ctx context.Context, l net.Listener) {
+	for {
+		other, err := l.Accept()
+		if err != nil {
+			return
+		}
+		s.tasks.Go(func() { s.conn.offer(ctx, kindAgent, nil, other.(carried)) })
+	}
+}
+
+// closeAgent removes the socket. ctx must outlive the session.
+func (s *session) closeAgent(ctx context.Context) {
+	if s.agent == nil {
+		return
+	}
+	_ = s.agent.listener.Close()
+	_, _ = s.conn.files.Remove(ctx, s.agent.dir, fsops.RemoveOptions{Recursive: true})
+}

@@ -1,0 +1,106 @@
+//go:build linux
+
+package sshd
+
+import (
+	"context"
+	"net"
+	"sync"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// A carried connection can end one direction, as TCP and unix sockets can.
+type carried interface {
+	net.Conn
+	CloseWrite() error
+}
+
+// carry joins a channel and a connection of the guest until both directions
+// have ended, or the channel has. The end of one direction is passed on and
+// leaves the other alone; what was sent before is delivered.
+func (c *conn) carry(ctx context.Context, open ssh.Channel, requests <-chan *ssh.Request, other carried) {
+	defer context.AfterFunc(ctx, func() { _ = other.Close() })()
+	ch := c.newChannel(open)
+	var inward, tasks sync.WaitGroup
+	inward.Go(func() { c.carryIn(ch, other) })
+	outward := make(chan struct{})
+	tasks.Go(func() {
+		defer close(outward)
+		c.carryOut(ch, other)
+	})
+	tasks.Go(func() {
+		inward.Wait()
+		<-outward
+		_ = ch.Close()
+	})
+	for r := range requests {
+		c.backlog.read(len(r.Payload))
+		if r.WantReply {
+			_ = r.Reply(false, nil)
+		}
+	}
+	// The channel has ended. What had come before is still delivered.
+	inward.Wait()
+	_ = other.Close()
+	tasks.Wait()
+	ch.ended()
+}
+
+// carryIn copies from the channel. What nobody takes any more is dropped, as
+// the peer may still be waiting for what comes the other way.
+func (c *conn) carryIn(ch *channel, other carried) {
+	buffer := elastic{pool: &c.server.copies}
+	defer buffer.release()
+	taken := true
+	for n := 0; ; {
+		buf := buffer.next(n)
+		var err error
+		n, err = ch.Read(buf)
+		if n > 0 && taken {
+			_, werr := other.Write(buf[:n])
+			taken = werr == nil
+		}
+		if err != nil {
+			_ = other.CloseWrite()
+			return
+		}
+	}
+}
+
+// carryOut copies to the channel.
+func (c *conn) carryOut(ch *channel, other carried) {
+	buffer := elastic{pool: &c.server.copies}
+	defer buffer.release()
+	for n := 0; ; {
+		buf := buffer.next(n)
+		var err error
+		n, err = other.Read(buf)
+		if n > 0 {
+			if _, werr := ch.Write(buf[:n]); werr != nil {
+				return
+			}
+		}
+		if err != nil {
+			_ = ch.CloseWrite()
+			return
+		}
+	}
+}
+
+// offer opens a channel to the peer for a connection that the guest accepted,
+// and carries it.
+func (c *conn) offer(ctx context.Context, kind string, payload []byte, other carried) {
+	defer func() { _ = other.Close() }()
+	if !c.enter() {
+		return
+	}
+	defer c.leave()
+	// A peer that does not answer is waited for as long as it is there: there
+	// can be no more of these than channels.
+	open, requests, err := c.transport.OpenChannel(kind, payload)
+	if err != nil {
+		return
+	}
+	c.carry(ctx, open, requests, other)
+}

@@ -1,0 +1,240 @@
+//go:build linux
+
+package sshd
+
+import (
+	"context"
+	"net"
+	"strconv"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/guestd/guestd/internal/access"
+	"github.com/guestd/guestd/internal/guestnet"
+)
+
+// Global requests for listeners in the guest, `ssh -R`, and the channels that
+// bring what they accept.
+const (
+	requestListenTCP        = "tcpip-forward" // RFC 4254 §7.1
+	requestCancelTCP        = "cancel-tcpip-forward"
+	requestListenUnix       = "streamlocal-forward@openssh.com" // OpenSSH's PROTOCOL §2.4
+	requestCancelUnix       = "cancel-streamlocal-forward@openssh.com"
+	kindForwardedTCP        = "forwarded-tcpip"
+	kindForwardedUnix       = "forwarded-streamlocal@openssh.com"
+	maxListeners            = 256             // of one connection
+	listenTimeout           = 5 * time.Second // an address may be a name
+	socketMode              = 0o600           // OpenSSH's StreamLocalBindMask
+	localhost               = "localhost"
+	loopback4, loopback6    = "127.0.0.1", "::1"
+	acceptPause, acceptMost = 5 * time.Millisecond, time.Second
+)
+
+// A place is where a peer has asked for a listener, in its words.
+type place struct {
+	host string // or the path of a socket
+	port uint32 // that it got; 0 for a socket
+	unix bool
+}
+
+// A listening is what answers at a place: one listener, or one for each
+// loopback address.
+type listening []net.Listener
+
+func (l listening) close() {
+	for _, one := range l {
+		_ = one.Close()
+	}
+}
+
+// tcpPlace is the payload of requests about TCP.
+type tcpPlace struct {
+	Host string
+	Port uint32
+}
+
+// listenTCP answers tcpip-forward. The client says on which addresses, as with
+// OpenSSH's "GatewayPorts clientspecified": the guest is the client's own.
+func (c *conn) listenTCP(ctx context.Context, payload []byte) (bool, []byte) {
+	var wanted tcpPlace
+	if ssh.Unmarshal(payload, &wanted) != nil || wanted.Port > 65535 {
+		return false, nil
+	}
+	target := net.JoinHostPort(wanted.Host, strconv.FormatUint(uint64(wanted.Port), 10))
+	if !c.permits.RemoteTCP.PermitsTCP(wanted.Host, wanted.Port) {
+		return c.refuseListen(target, reasonNotPermitted)
+	}
+	l, err := c.openTCP(ctx, wanted.Host, wanted.Port)
+	if err != nil {
+		return c.refuseListen(target, describeNetError(err))
+	}
+	port := uint32(l[0].Addr().(*net.TCPAddr).Port)
+	at := place{host: wanted.Host, port: port}
+	target = net.JoinHostPort(wanted.Host, strconv.FormatUint(uint64(port), 10))
+	if !c.listen(ctx, at, target, l) {
+		return c.refuseListen(target, "too many listeners")
+	}
+	if wanted.Port != 0 {
+		return true, nil
+	}
+	return true, ssh.Marshal(struct{ Port uint32 }{port})
+}
+
+// openTCP listens. The name localhost is both loopback addresses, and one will
+// do.
+func (c *conn) openTCP(ctx context.Context, host string, port uint32) (listening, error) {
+	switch host {
+	case "*":
+		host = ""
+	case localhost:
+		l, err := c.openAddress(ctx, loopback4, port)
+		if err != nil {
+			return c.openAddress(ctx, loopback6, port)
+		}
+		if also, err := c.openAddress(ctx, loopback6, uint32(l[0].Addr().(*net.TCPAddr).Port)); err == nil {
+			l = append(l, also...)
+		}
+		return l, nil
+	}
+	return c.openAddress(ctx, host, port)
+}
+
+func (c *conn) openAddress(ctx context.Context, host string, port uint32) (listening, error) {
+	return c.openListener(ctx, guestnet.ListenSpec{
+		Network: "tcp", Address: net.JoinHostPort(host, strconv.FormatUint(uint64(port), 10)),
+	})
+}
+
+// openListener listens with the rights of the connection's user, who decides by
+// them over ports below 1024 and over directories.
+func (c *conn) openListener(ctx context.Context, spec guestnet.ListenSpec) (listening, error) {
+	ctx, cancel := context.WithTimeout(ctx, listenTimeout)
+	defer cancel()
+	user := c.files.Identity()
+	spec.User = &user
+	l, err := guestnet.Listen(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	return listening{l}, nil
+}
+
+// listenUnix answers streamlocal-forward@openssh.com.
+func (c *conn) listenUnix(ctx context.Context, payload []byte) (bool, []byte) {
+	var wanted struct{ Path string }
+	if ssh.Unmarshal(payload, &wanted) != nil {
+		return false, nil
+	}
+	if !c.permits.RemoteUnix.PermitsUnix(wanted.Path) {
+		return c.refuseListen(wanted.Path, reasonNotPermitted)
+	}
+	l, err := c.openListener(ctx, guestnet.ListenSpec{Network: "unix", Address: wanted.Path, Mode: socketMode})
+	if err != nil {
+		return c.refuseListen(wanted.Path, describeNetError(err))
+	}
+	if !c.listen(ctx, place{host: wanted.Path, unix: true}, wanted.Path, l) {
+		return c.refuseListen(wanted.Path, "too many listeners")
+	}
+	return true, nil
+}
+
+func (c *conn) refuseListen(target, reason string) (bool, []byte) {
+	c.account.Record(access.Event{Kind: access.EventListen, Target: target, Reason: reason})
+	return false, nil
+}
+
+// cancelTCP answers cancel-tcpip-forward.
+func (c *conn) cancelTCP(_ context.Context, payload []byte) (bool, []byte) {
+	var wanted tcpPlace
+	if ssh.Unmarshal(payload, &wanted) != nil {
+		return false, nil
+	}
+	return c.unlisten(place{host: wanted.Host, port: wanted.Port}), nil
+}
+
+// cancelUnix answers cancel-streamlocal-forward@openssh.com.
+func (c *conn) cancelUnix(_ context.Context, payload []byte) (bool, []byte) {
+	var wanted struct{ Path string }
+	if ssh.Unmarshal(payload, &wanted) != nil {
+		return false, nil
+	}
+	return c.unlisten(place{host: wanted.Path, unix: true}), nil
+}
+
+// listen has what l accepts carried to the peer until it is canceled or the
+// connection ends. It takes l over, also when it reports false: there are too
+// many.
+func (c *conn) listen(ctx context.Context, at place, target string, l listening) bool {
+	if len(c.listeners) >= maxListeners {
+		l.close()
+		return false
+	}
+	if c.listeners == nil {
+		c.listeners = make(map[place]listening)
+	}
+	// The kernel would not have given the same address twice.
+	c.listeners[at] = l
+	c.account.Record(access.Event{Kind: access.EventListen, Target: target})
+	end := c.account.Begin("listen on " + target)
+	stop := context.AfterFunc(ctx, l.close)
+	accepting := len(l)
+	ended := make(chan struct{}, accepting)
+	for _, one := range l {
+		c.tasks.Go(func() {
+			c.accept(ctx, at, one)
+			ended <- struct{}{}
+		})
+	}
+	c.tasks.Go(func() {
+		for range accepting {
+			<-ended
+		}
+		stop()
+		end()
+	})
+	return true
+}
+
+// unlisten ends a listener; the connections that it has accepted go on.
+func (c *conn) unlisten(at place) bool {
+	l, ok := c.listeners[at]
+	delete(c.listeners, at)
+	l.close()
+	return ok
+}
+
+// accept carries what a listener accepts until it is closed.
+func (c *conn) accept(ctx context.Context, at place, l net.Listener) {
+	for pause := acceptPause; ; {
+		other, err := l.Accept()
+		switch {
+		case err == nil:
+			pause = acceptPause
+			kind, payload := at.announce(other)
+			c.tasks.Go(func() { c.offer(ctx, kind, payload, other.(carried)) })
+		case isTemporary(err):
+			if !c.server.sleep(pause) {
+				return
+			}
+			pause = min(2*pause, acceptMost)
+		default:
+			return
+		}
+	}
+}
+
+// announce is the channel that tells the peer of an accepted connection. The
+// client finds what it is for by the place, as it has written it.
+func (at place) announce(other net.Conn) (kind string, payload []byte) {
+	if at.unix {
+		return kindForwardedUnix, ssh.Marshal(struct{ Path, Reserved string }{at.host, ""})
+	}
+	from := other.RemoteAddr().(*net.TCPAddr).AddrPort()
+	return kindForwardedTCP, ssh.Marshal(struct {
+		Host       string
+		Port       uint32
+		Originator string
+		OriginPort uint32
+	}{at.host, at.port, from.Addr().Unmap().String(), uint32(from.Port())})
+}
