@@ -51,6 +51,27 @@ func TestHangupIsNoKill(t *testing.T) {
 	}
 }
 
+// A reader that goes away ends who writes to it, and only that.
+func TestCloseOutput(t *testing.T) {
+	tab := newTable(t, testConfig())
+	p := mustStart(t, tab, Spec{Script: "echo ready; exec yes", Shell: "/bin/sh"})
+	eventually(t, "it is ready", func() bool { return p.Info().Stdout.End >= 6 })
+	p.CloseOutput(Stdout)
+	p.CloseOutput(Stdout)
+	if e := mustWait(t, p); e.Signal != syscall.SIGPIPE {
+		t.Errorf("ended with %+v", e)
+	}
+	p = mustStart(t, tab, Spec{Script: "echo ready >&2; read x; echo late; echo on >&2", Shell: "/bin/sh", Stdin: StdinPipe})
+	eventually(t, "it is ready", func() bool { return p.Info().Stderr.End >= 6 })
+	p.CloseOutput(Stderr)
+	if _, err := p.Write(t.Context(), []byte("go\n")); err != nil {
+		t.Fatal(err)
+	}
+	if e := mustWait(t, p); e.Success() || p.Info().Stdout.End != 5 {
+		t.Errorf("ended with %+v after %d bytes", e, p.Info().Stdout.End)
+	}
+}
+
 func TestTTYName(t *testing.T) {
 	needTTY(t)
 	tab := newTable(t, testConfig())

@@ -45,6 +45,25 @@ func TestExec(t *testing.T) {
 	l.quiet()
 }
 
+// A reader that goes away on the client's side is one that goes away.
+func TestReaderGoesAway(t *testing.T) {
+	l := newLab(t)
+	cmd := l.ssh(access.Grant{}, "exec yes")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	(&expecter{t: t, r: out}).expect("y\n")
+	_ = out.Close()
+	if err := cmd.Wait(); err == nil || cmd.ProcessState.ExitCode() != 255 {
+		t.Errorf("ended with %v", err)
+	}
+	l.quiet()
+}
+
 func TestMissingCommand(t *testing.T) {
 	l := newLab(t)
 	got := run(t, l.ssh(access.Grant{}, "no-such-program-here"))

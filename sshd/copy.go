@@ -11,7 +11,7 @@ import (
 	"github.com/guestd/guestd/proc"
 )
 
-// requestEndOfWrite tells OpenSSH's client that nobody reads what it sends.
+// requestEndOfWrite tells the other side that nobody reads what it sends.
 const requestEndOfWrite = "eow@openssh.com"
 
 // copyOutput copies what the program writes until nobody can write any more,

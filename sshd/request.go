@@ -42,6 +42,9 @@ func (s *session) handle(ctx context.Context, kind string, payload []byte) (ok b
 		// RFC 4335. A pseudo-terminal has no line to hold down; OpenSSH says
 		// yes to it and the kernel does nothing.
 		return s.tty != nil, nil
+	case requestEndOfWrite:
+		s.endOutput()
+		return true, nil
 	case requestKeepAlive:
 		return true, nil
 	}

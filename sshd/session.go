@@ -162,3 +162,13 @@ func (s *session) resize(size proc.Size) bool {
 	s.recordSize()
 	return p.Resize(size) == nil
 }
+
+// endOutput is the client's word that nobody reads what the program prints: it
+// shall see that as soon as it prints again.
+func (s *session) endOutput() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.process != nil {
+		s.process.CloseOutput(proc.Stdout)
+	}
+}
