@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 
 	"github.com/guestd/guestd/internal/boot"
 	"github.com/guestd/guestd/proc"
@@ -63,8 +64,7 @@ func main() {
 // command is the arguments that argv stands for: a link with the name of a
 // program that guestd contains is that program.
 func command(argv []string) []string {
-	switch name := filepath.Base(argv[0]); name {
-	case "sftp-server":
+	if name := filepath.Base(argv[0]); slices.Contains(tools(), name) {
 		return append([]string{name}, argv[1:]...)
 	}
 	return argv[1:]

@@ -31,12 +31,17 @@ func newServers(c config, d *doors, processes *proc.Table, log *slog.Logger) (*s
 	if err != nil {
 		return nil, err
 	}
+	tools := ""
+	if len(d.ssh) > 0 {
+		tools = linkTools(log)
+	}
 	people, err := sshd.New(sshd.Config{
 		Logger:    log,
 		Access:    store,
 		Processes: processes,
 		Files:     files,
 		Version:   buildVersion(),
+		ToolDir:   tools,
 	})
 	if err != nil {
 		return nil, err
