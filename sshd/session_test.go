@@ -281,6 +281,53 @@ func TestManySessions(t *testing.T) {
 	l.quiet()
 }
 
+// Waiting costs no thread, and what waits leaves nothing behind.
+func TestCrowd(t *testing.T) {
+	l := newLab(t)
+	c := l.dial(access.Grant{})
+	const crowd = 300
+	var ready, gone sync.WaitGroup
+	ready.Add(crowd)
+	for range crowd {
+		s, err := c.NewSession()
+		if err != nil {
+			t.Fatal(err)
+		}
+		in, err := s.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := s.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		gone.Go(func() {
+			if err := s.Start("echo; exec cat"); err != nil {
+				t.Error(err)
+			}
+			_, _ = out.Read(make([]byte, 1))
+			ready.Done()
+			ready.Wait() // until all are there
+			_ = in.Close()
+			if err := s.Wait(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	ready.Wait()
+	threads, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(threads) > 100 {
+		t.Errorf("%d threads for %d sessions", len(threads), crowd)
+	}
+	t.Logf("%d threads", len(threads))
+	gone.Wait()
+	_ = c.Close()
+	l.quiet()
+}
+
 func TestCaps(t *testing.T) {
 	l := newLab(t, func(c *Config) { c.MaxSessions, c.MaxChannels = 3, 4 })
 	first, second := l.dial(access.Grant{}), l.dial(access.Grant{})
