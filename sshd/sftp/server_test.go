@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/guestd/guestd/fsops"
 )
 
 func TestVersion(t *testing.T) {
@@ -290,6 +292,62 @@ func TestContext(t *testing.T) {
 		cancel()
 		if err := <-served; !errors.Is(err, context.Canceled) {
 			t.Errorf("Serve: %v", err)
+		}
+	}
+}
+
+// A session has the rights of its user, also for a file that is open.
+func TestOtherUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to be somebody else")
+	}
+	dir := t.TempDir()
+	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	writeFile(t, filepath.Join(dir, "roots"), "x")
+	if err := os.Mkdir(filepath.Join(dir, "theirs"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(filepath.Join(dir, "theirs"), 65534, 65533); err != nil {
+		t.Fatal(err)
+	}
+	system, err := fsops.New(fsops.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := system.AsUser("65534:65533", dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	umask := uint32(0o077)
+	c := newClient(t, dir, Server{Files: files, Umask: &umask})
+	if got := c.status(typeSetstat, "theirs", perm(0o700)); got != codeOK {
+		t.Fatal(got)
+	}
+	h := c.open("theirs/f", openWrite|openCreate, uint32(attrPerm), uint32(0o777))
+	if got := c.status(typeWrite, h, uint64(0), "x"); got != codeOK {
+		t.Fatal(got)
+	}
+	info, err := os.Stat(filepath.Join(dir, "theirs", "f"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stat := info.Sys().(*unixStat); stat.Uid != 65534 || stat.Gid != 65533 || info.Mode().Perm() != 0o700 {
+		t.Errorf("%d:%d %v", stat.Uid, stat.Gid, info.Mode())
+	}
+	for name, got := range map[string]code{
+		"write":  c.status(typeOpen, "roots", uint32(openWrite), none),
+		"remove": c.status(typeRemove, "roots"),
+		"chown":  c.status(typeSetstat, "theirs/f", owner(0, 0)),
+		"fchown": c.status(typeFsetstat, h, owner(0, 0)),
+		"mkdir":  c.status(typeMkdir, "d", none),
+		"agent":  c.status(typeOpen, "/proc/self/environ", uint32(openRead), none),
+	} {
+		if got != codePermissionDenied {
+			t.Errorf("%s: %v", name, got)
 		}
 	}
 }
