@@ -121,7 +121,7 @@ func (a *app) ssh(ctx context.Context, f *sshFlags, line *sshLine) (err error) {
 	if err != nil {
 		return err
 	}
-	options, err := door.options(files)
+	options, err := door.options(files, true)
 	if err != nil {
 		return err
 	}

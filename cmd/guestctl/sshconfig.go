@@ -133,7 +133,7 @@ func (a *app) printSSHConfig(f *sshConfigFlags, door *sshDoor, files *sshFiles, 
 	if err != nil {
 		return err
 	}
-	options, err := door.options(files)
+	options, err := door.options(files, false)
 	if err != nil {
 		return err
 	}

@@ -106,13 +106,18 @@ func isAlphanumeric(r rune) bool {
 type sshOption struct{ name, value string }
 
 // options have ssh come to this door, and trust and show nothing but what is in
-// the files.
-func (d *sshDoor) options(files *sshFiles) ([]sshOption, error) {
+// the files. OpenSSH takes the connection over from its proxy, which saves a copy
+// of every byte; others that read its configuration cannot.
+func (d *sshDoor) options(files *sshFiles, openSSH bool) ([]sshOption, error) {
 	guestctl, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	proxy := shellQuote(guestctl) + " ssh-proxy " + shellQuote(d.address.String())
+	proxy, pass := shellQuote(guestctl)+" ssh-proxy ", "no"
+	if openSSH && canPassConnections {
+		proxy, pass = proxy+"--fdpass ", "yes"
+	}
+	proxy += shellQuote(d.address.String())
 	if strings.ContainsAny(proxy, "\n\r\x00") {
 		return nil, fmt.Errorf("a path with the end of a line in it cannot be told to ssh: %q", proxy)
 	}
@@ -126,6 +131,7 @@ func (d *sshDoor) options(files *sshFiles) ([]sshOption, error) {
 	}
 	return []sshOption{
 		{"ProxyCommand", strings.ReplaceAll(proxy, "%", "%%")},
+		{"ProxyUseFdpass", pass},
 		{"HostKeyAlias", files.alias},
 		{"StrictHostKeyChecking", "yes"},
 		{"UserKnownHostsFile", knownHosts},

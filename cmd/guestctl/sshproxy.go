@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -16,20 +18,20 @@ import (
 const proxyBuffer = 128 << 10
 
 func newSSHProxy(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:         "ssh-proxy ADDR",
+	var pass bool
+	cmd := &cobra.Command{
+		Use:         "ssh-proxy [--fdpass] ADDR",
 		Short:       "Connect standard input and output with an address, as ssh's ProxyCommand",
 		Hidden:      true,
 		Args:        arguments(cobra.ExactArgs(1)),
 		Annotations: map[string]string{passesExitCode: "yes"},
-		RunE:        func(cmd *cobra.Command, args []string) error { return a.sshProxy(cmd.Context(), args[0]) },
+		RunE:        func(cmd *cobra.Command, args []string) error { return a.sshProxy(cmd.Context(), pass, args[0]) },
 	}
+	cmd.Flags().BoolVar(&pass, "fdpass", false, "give the connection away over standard output, for ssh's ProxyUseFdpass")
+	return cmd
 }
 
-// sshProxy ends when the other side does, or stdin where that is as much as can
-// be told. A goroutine may be left in a read of stdin, which nothing can wake;
-// it ends with guestctl.
-func (a *app) sshProxy(ctx context.Context, text string) error {
+func (a *app) sshProxy(ctx context.Context, pass bool, text string) error {
 	address, err := vsock.ParseAddr(text)
 	if err != nil {
 		return usageError{err}
@@ -39,6 +41,21 @@ func (a *app) sshProxy(ctx context.Context, text string) error {
 		return err
 	}
 	defer release(conn)
+	if !pass {
+		return a.proxy(ctx, conn)
+	}
+	socket, isFile := a.stdout.w.(*os.File)
+	descriptor, isDescriptor := conn.(syscall.Conn)
+	if !isFile || !isDescriptor {
+		return fmt.Errorf("pass the connection: %w", errors.ErrUnsupported)
+	}
+	return passConnection(socket, descriptor)
+}
+
+// proxy ends when the other side does, or stdin where that is as much as can be
+// told. A goroutine may be left in a read of stdin, which nothing can wake; it
+// ends with guestctl.
+func (a *app) proxy(ctx context.Context, conn net.Conn) error {
 	stop := context.AfterFunc(ctx, func() { release(conn) })
 	defer stop()
 	go func() {
@@ -46,7 +63,7 @@ func (a *app) sshProxy(ctx context.Context, text string) error {
 			release(conn)
 		}
 	}()
-	err = splice(a.stdout, conn)
+	err := splice(a.stdout, conn)
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
