@@ -62,7 +62,7 @@ func (s *Server) serve(nc net.Conn) {
 
 	b := newBacklog(s.backlogLimit)
 	c := &conn{server: s, account: account, backlog: b}
-	c.wire = newWire(nc, &s.buffers, s.config.WriteTimeout, b, account.Count)
+	c.wire = newWire(&identified{Conn: nc}, &s.buffers, s.config.WriteTimeout, b, account.Count)
 	defer func() { _ = c.wire.Close() }()
 	// Revoked, killed, shut down: at once, whatever is on its way.
 	defer context.AfterFunc(ctx, c.wire.abort)()

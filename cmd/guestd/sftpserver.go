@@ -93,7 +93,9 @@ type stdio struct {
 
 func parseSFTPOptions(args []string, stdout io.Writer) (sftpOptions, error) {
 	o := sftpOptions{facility: syslog.LOG_AUTH, level: slog.LevelError}
-	rest, err := getopt(args, "d:ef:hl:p:P:Q:Ru:", func(option byte, value string) (err error) {
+	// As with OpenSSH's, what follows the options means nothing: some callers
+	// pass on a host's name.
+	_, err := getopt(args, "d:ef:hl:p:P:Q:Ru:", func(option byte, value string) (err error) {
 		switch option {
 		case 'd':
 			o.dir = value
@@ -121,9 +123,6 @@ func parseSFTPOptions(args []string, stdout io.Writer) (sftpOptions, error) {
 		}
 		return err
 	})
-	if err == nil && len(rest) > 0 {
-		err = usageError{fmt.Errorf("sftp-server takes no arguments, only options: %q; 'guestd sftp-server -h' lists them", rest[0])}
-	}
 	return o, err
 }
 

@@ -1,10 +1,9 @@
 # Sourced by the scripts that bring stock SSH clients to a server: opens the
 # server's door and says how to let keys in.
 #
+#   DOOR=guestd   bin/guestd, the default.
 #   DOOR=stock    OpenSSH's own sshd behind the same socket: what fails there too
-#                 is a fault of the test. The default until guestd has an SSH door.
-#   DOOR=guestd   bin/guestd. This has never run: it waits for the door, and for
-#                 the grants of guestctl.
+#                 is a fault of the test.
 #
 # The caller sets root (the checkout) and dir (a new directory of its own, with
 # a short name: socket paths are short), calls open_door, and close_door at its
@@ -34,7 +33,7 @@ open_door() {
 	local user
 	user=$(id -un)
 	export SSHLAB_SOCKET=$dir/ssh.sock SSHLAB_GRANT
-	case ${DOOR:=stock} in
+	case ${DOOR:=guestd} in
 	stock) open_stock ;;
 	guestd)
 		export GUESTD_AGENT=unix:$dir/agent.sock

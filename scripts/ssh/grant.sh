@@ -14,6 +14,6 @@ while read -r type key _; do
 	mark=$dir/$(printf '%s' "$key" | sha256sum | cut -c 1-32)
 	[ ! -e "$mark" ] || continue
 	printf '%s %s\n' "$type" "$key" |
-		"$guestctl" grant --key - --user "$user" --connections -1 --ttl 2h >/dev/null
+		"$guestctl" grant --key - --user "$user" --connections unlimited --ttl 2h >/dev/null
 	: >"$mark"
 done
