@@ -36,7 +36,8 @@ const exitCodesHelp = `exec, sh, attach and a plain wait end as the program in t
   255      guestctl failed: bad usage, no connection, no such user, and so on
 
 A wait for conditions ends with 0, or with 1 if the process ended before; 124 and
-255 are as above. The other commands have codes of their own:
+255 are as above. ssh ends as ssh(1) does, which says 255 of a program that a signal
+ended, too. The other commands have codes of their own:
 
   0        done
   1        refused or failed: no such file, permission denied, and so on

@@ -83,7 +83,8 @@ func (p manPage) write(cmd *cobra.Command, name string) {
 		p.section("EXIT STATUS")
 		p.text(exitCodesHelp)
 		p.section("ENVIRONMENT")
-		fmt.Fprintf(p.w, ".TP\n.B %s\nAddress of the agent, without --agent.\n", roff(agentVariable))
+		fmt.Fprintf(p.w, ".TP\n.B %s\nAddress of the agent, without %s.\n", roff(agentVariable), roff("--agent"))
+		fmt.Fprintf(p.w, ".TP\n.B %s\nAddress of the guest's SSH server, without %s.\n", roff(doorVariable), roff("--ssh-address"))
 	}
 	p.seeAlso(cmd)
 }

@@ -22,6 +22,7 @@ func newSSHProxy(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:         "ssh-proxy [--fdpass] ADDR",
 		Short:       "Connect standard input and output with an address, as ssh's ProxyCommand",
+		Example:     "  ssh -o 'ProxyCommand guestctl ssh-proxy hybrid:/run/vm1.sock:22' ann@vm1",
 		Hidden:      true,
 		Args:        arguments(cobra.ExactArgs(1)),
 		Annotations: map[string]string{passesExitCode: "yes"},

@@ -284,6 +284,7 @@ func TestJSONIsDocumented(t *testing.T) {
 	for _, value := range []any{
 		jsonFile{}, jsonProcess{}, jsonRange{}, jsonExit{}, jsonOOM{}, logEntry{}, jsonGap{}, jsonEvent{}, waited{},
 		jsonCopy{}, jsonSkip{}, jsonFilesystem{}, jsonInfo{}, jsonAbility{}, jsonMetrics{},
+		jsonGrant{}, jsonSession{}, jsonAudit{}, jsonTerminal{},
 	} {
 		kind := reflect.TypeOf(value)
 		for i := range kind.NumField() {
