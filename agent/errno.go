@@ -45,7 +45,10 @@ func systemReason(err error) (codes.Code, reason) {
 	case unix.EINVAL:
 		return codes.InvalidArgument, guestdv1.ErrorReason_ERROR_REASON_SYSTEM
 	case unix.EROFS, unix.ELOOP, unix.EXDEV, unix.EBUSY, unix.ETXTBSY, unix.EMLINK,
-		unix.ENOEXEC, unix.ESPIPE, unix.EPIPE, unix.ENXIO, unix.ENODEV, unix.ENODATA, unix.ESTALE:
+		unix.ENOEXEC, unix.ESPIPE, unix.EPIPE, unix.ENXIO, unix.ENODEV, unix.ENODATA, unix.ESTALE,
+		unix.ECONNREFUSED, unix.ECONNRESET, unix.ECONNABORTED, unix.ENOTCONN, unix.EHOSTUNREACH, unix.EHOSTDOWN,
+		unix.ENETUNREACH, unix.ENETDOWN, unix.ETIMEDOUT, unix.EADDRINUSE, unix.EADDRNOTAVAIL, unix.EAFNOSUPPORT,
+		unix.EPROTOTYPE, unix.EMSGSIZE:
 		return codes.FailedPrecondition, guestdv1.ErrorReason_ERROR_REASON_SYSTEM
 	default:
 		return codes.Internal, guestdv1.ErrorReason_ERROR_REASON_SYSTEM

@@ -19,6 +19,9 @@ func (s *Server) register(quit <-chan struct{}) {
 		table: s.config.Processes, pool: s.pool, background: &s.calls, quit: quit,
 	})
 	guestdv1.RegisterAccessServiceServer(s.grpc, &accessService{store: s.config.Access})
+	guestdv1.RegisterNetServiceServer(s.grpc, &netService{
+		files: s.config.Files, table: s.config.Processes, pool: s.pool, ports: s.ports, background: &s.calls,
+	})
 	guestdv1.RegisterSystemServiceServer(s.grpc, newSystemService(s, files.handles))
 	// Both versions: the tools of some languages know only v1alpha, and it
 	// costs 20 KB.

@@ -21,6 +21,7 @@ import (
 
 	"github.com/guestd/guestd/fsops"
 	"github.com/guestd/guestd/internal/access"
+	"github.com/guestd/guestd/internal/guestnet"
 	"github.com/guestd/guestd/internal/wire"
 	"github.com/guestd/guestd/proc"
 )
@@ -98,6 +99,7 @@ type Server struct {
 	health *health.Server
 	conns  connections
 	pool   *wire.Pool // for everything that is sent in bulk
+	ports  *guestnet.Ports
 
 	ownTable bool // config.Processes was made by New
 
@@ -110,7 +112,7 @@ type Server struct {
 // New returns a server that serves nothing yet. It fails if config names
 // something that does not exist.
 func New(config Config) (*Server, error) {
-	s := &Server{config: config, log: config.Logger, start: time.Now(), health: health.NewServer(), pool: new(wire.Pool)}
+	s := &Server{config: config, log: config.Logger, start: time.Now(), health: health.NewServer(), pool: new(wire.Pool), ports: guestnet.NewPorts()}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -215,6 +217,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop(errShuttingDown)
 	s.conns.running.Wait()
 	s.calls.Wait()
+	_ = s.ports.Close() // it cannot fail
 	return err
 }
 
@@ -251,6 +254,7 @@ func (s *Server) Close() error {
 	s.stopped.Wait()
 	s.conns.running.Wait()
 	s.calls.Wait()
+	_ = s.ports.Close() // it cannot fail
 	if s.ownTable {
 		return s.config.Processes.Close()
 	}

@@ -29,7 +29,7 @@ func TestHealthAndReflection(t *testing.T) {
 	a := serve(t, Config{})
 	ctx := testContext(t)
 	health := healthv1.NewHealthClient(a.conn)
-	services := []string{"guestd.v1.ProcessService", "guestd.v1.FileService", "guestd.v1.SystemService", "guestd.v1.AccessService"}
+	services := []string{"guestd.v1.ProcessService", "guestd.v1.FileService", "guestd.v1.SystemService", "guestd.v1.AccessService", "guestd.v1.NetService"}
 	for _, name := range append(services, "") {
 		got, err := health.Check(ctx, &healthv1.HealthCheckRequest{Service: name})
 		if err != nil || got.Status != healthv1.HealthCheckResponse_SERVING {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -20,6 +21,7 @@ import (
 	"github.com/guestd/guestd/fsops"
 	"github.com/guestd/guestd/internal/access"
 	"github.com/guestd/guestd/internal/archive"
+	"github.com/guestd/guestd/internal/guestnet"
 	"github.com/guestd/guestd/internal/passwd"
 	"github.com/guestd/guestd/proc"
 	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
@@ -141,6 +143,9 @@ func classify(err error) (codes.Code, *errdetails.ErrorInfo) {
 		r, ok = accessReason(err)
 	}
 	if !ok {
+		r, ok = netReason(err)
+	}
+	if !ok {
 		r, ok = filesReason(err, meta)
 	}
 	if ok {
@@ -213,6 +218,23 @@ func accessReason(err error) (reason, bool) {
 	return 0, false
 }
 
+// netReason knows the errors of package guestnet.
+func netReason(err error) (reason, bool) {
+	var address *guestnet.AddressError
+	var name *net.DNSError
+	switch {
+	case errors.As(err, &address):
+		return guestdv1.ErrorReason_ERROR_REASON_INVALID_REQUEST, true
+	case errors.As(err, &name):
+		return guestdv1.ErrorReason_ERROR_REASON_UNKNOWN_HOST, true
+	case errors.Is(err, guestnet.ErrTooManyWatches):
+		return guestdv1.ErrorReason_ERROR_REASON_LIMIT_REACHED, true
+	case errors.Is(err, guestnet.ErrClosed):
+		return guestdv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN, true
+	}
+	return 0, false
+}
+
 // filesReason knows the errors of package fsops, and adds what they carry to
 // meta. A failed write is classified by its errno; only its count is special.
 func filesReason(err error, meta map[string]string) (reason, bool) {
@@ -268,6 +290,7 @@ func reasonCode(r reason) codes.Code {
 		return codes.InvalidArgument
 	case guestdv1.ErrorReason_ERROR_REASON_NOT_FOUND,
 		guestdv1.ErrorReason_ERROR_REASON_UNKNOWN_USER,
+		guestdv1.ErrorReason_ERROR_REASON_UNKNOWN_HOST,
 		guestdv1.ErrorReason_ERROR_REASON_PROCESS_NOT_FOUND:
 		return codes.NotFound
 	case guestdv1.ErrorReason_ERROR_REASON_ALREADY_EXISTS:

@@ -22,8 +22,8 @@ func TestParseProc(t *testing.T) {
 		"   3: 00000000000000000000000001000000:0051 00000000000000000000000001000000:0052 01 00000000:00000000 00:00000000 00000000     0        0 45 1\n"+
 		"   4: 00000000000000000000000001000000:0053 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 46 1\n"))
 	want := []Port{
-		{Network: "tcp6", Addr: netip.MustParseAddrPort("[::1]:8080"), UID: 1000, inode: 42},
-		{Network: "tcp", Addr: netip.MustParseAddrPort("127.0.0.1:80"), inode: 43},
+		{Network: "tcp6", Addr: netip.MustParseAddrPort("[::1]:8080"), UID: 1000, Socket: 42},
+		{Network: "tcp", Addr: netip.MustParseAddrPort("127.0.0.1:80"), Socket: 43},
 	}
 	if err != nil || len(ports) != 2 || ports[0] != want[0] || ports[1] != want[1] {
 		t.Errorf("%+v, %v", ports, err)
@@ -74,25 +74,25 @@ func FuzzParse(f *testing.F) {
 func TestPacer(t *testing.T) {
 	var p pacer
 	now := time.Now()
-	if got := p.rest(now, now); got != quickInterval {
+	if got := p.rest(0, now); got != quickInterval {
 		t.Errorf("at first: %v", got)
 	}
 	now = now.Add(quickFor + time.Millisecond)
 	for _, want := range []time.Duration{2 * quickInterval, 4 * quickInterval, 8 * quickInterval, 16 * quickInterval, slowInterval, slowInterval} {
-		if got := p.rest(now, now); got != want {
+		if got := p.rest(0, now); got != want {
 			t.Errorf("%v, want %v", got, want)
 		}
 	}
 	p.excite()
-	if got := p.rest(now, now); got != quickInterval || p.earliest != now.Add(spacing) {
+	if got := p.rest(0, now); got != quickInterval || p.earliest != now.Add(spacing) {
 		t.Errorf("after something happened: %v", got)
 	}
 	// What took long is not done often.
 	p.excite()
-	if got := p.rest(now.Add(-time.Millisecond), now); got != dutyCycle*time.Millisecond || p.earliest != now.Add(got) {
+	if got := p.rest(time.Millisecond, now); got != dutyCycle*time.Millisecond || p.earliest != now.Add(got) {
 		t.Errorf("after a long look: %v", got)
 	}
-	if got := p.rest(now.Add(-time.Hour), now); got != maxRest {
+	if got := p.rest(time.Hour, now); got != maxRest {
 		t.Errorf("after a very long look: %v", got)
 	}
 }

@@ -28,7 +28,8 @@ type Port struct {
 	// Name is that process's name, as ps(1) shows it; it may be any bytes.
 	Name string
 
-	inode uint64
+	// Socket is the socket's inode number, which no other has while it lives.
+	Socket uint64
 }
 
 // key tells one socket from every other that lives, or lived a moment ago.
@@ -38,7 +39,7 @@ type key struct {
 	inode   uint64
 }
 
-func (p Port) key() key { return key{p.Network, p.Addr, p.inode} }
+func (p Port) key() key { return key{p.Network, p.Addr, p.Socket} }
 
 // table is one of the kernel's lists of sockets.
 type table struct {

@@ -110,7 +110,7 @@ func (p *Ports) read(all bool) ([]Port, error) {
 
 func comparePorts(a, b Port) int {
 	return cmp.Or(cmp.Compare(a.Addr.Port(), b.Addr.Port()), cmp.Compare(a.Network, b.Network),
-		a.Addr.Addr().Compare(b.Addr.Addr()), cmp.Compare(a.PID, b.PID), cmp.Compare(a.inode, b.inode))
+		a.Addr.Addr().Compare(b.Addr.Addr()), cmp.Compare(a.PID, b.PID), cmp.Compare(a.Socket, b.Socket))
 }
 
 // tables are the kernel's lists.
@@ -153,7 +153,7 @@ func (p *Ports) attribute(ports []Port, all bool) {
 		default:
 			continue
 		}
-		wanted[ports[i].inode] = true
+		wanted[ports[i].Socket] = true
 	}
 	p.known = now
 	if len(wanted) > 0 {

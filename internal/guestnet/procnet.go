@@ -61,7 +61,7 @@ func parseProc(t *table, r io.Reader) ([]Port, error) {
 		if err1 != nil || err2 != nil {
 			continue
 		}
-		ports = append(ports, Port{Network: t.networkOf(local.Addr()), Addr: local, UID: uint32(uid), inode: inode})
+		ports = append(ports, Port{Network: t.networkOf(local.Addr()), Addr: local, UID: uint32(uid), Socket: inode})
 	}
 	return ports, lines.Err()
 }

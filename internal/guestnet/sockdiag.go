@@ -139,6 +139,6 @@ func diagPort(t *table, m []byte) (Port, bool) {
 		Network: t.networkOf(addr),
 		Addr:    netip.AddrPortFrom(addr, port),
 		UID:     binary.NativeEndian.Uint32(m[diagUID:]),
-		inode:   uint64(binary.NativeEndian.Uint32(m[diagInode:])),
+		Socket:  uint64(binary.NativeEndian.Uint32(m[diagInode:])),
 	}, true
 }

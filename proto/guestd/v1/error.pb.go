@@ -51,8 +51,8 @@ const (
 	// A field of the request is missing or malformed; the message names it.
 	// INVALID_ARGUMENT.
 	ErrorReason_ERROR_REASON_INVALID_REQUEST ErrorReason = 1
-	// ENOENT: no such file, program or directory; no such grant or session.
-	// NOT_FOUND.
+	// ENOENT: no such file, program or directory; no such grant, session or
+	// waiting connection. NOT_FOUND.
 	ErrorReason_ERROR_REASON_NOT_FOUND ErrorReason = 2
 	// EEXIST: it is there already, or an id or credential is taken by something
 	// else. ALREADY_EXISTS.
@@ -101,6 +101,8 @@ const (
 	// The partial upload to be resumed is gone or does not fit.
 	// FAILED_PRECONDITION.
 	ErrorReason_ERROR_REASON_RESUME_MISMATCH ErrorReason = 21
+	// The guest knows no host of this name, or could not find out. NOT_FOUND.
+	ErrorReason_ERROR_REASON_UNKNOWN_HOST ErrorReason = 22
 )
 
 // Enum value maps for ErrorReason.
@@ -128,6 +130,7 @@ var (
 		19: "ERROR_REASON_SHUTTING_DOWN",
 		20: "ERROR_REASON_SYSTEM",
 		21: "ERROR_REASON_RESUME_MISMATCH",
+		22: "ERROR_REASON_UNKNOWN_HOST",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":       0,
@@ -152,6 +155,7 @@ var (
 		"ERROR_REASON_SHUTTING_DOWN":     19,
 		"ERROR_REASON_SYSTEM":            20,
 		"ERROR_REASON_RESUME_MISMATCH":   21,
+		"ERROR_REASON_UNKNOWN_HOST":      22,
 	}
 )
 
@@ -186,7 +190,7 @@ var File_guestd_v1_error_proto protoreflect.FileDescriptor
 
 const file_guestd_v1_error_proto_rawDesc = "" +
 	"\n" +
-	"\x15guestd/v1/error.proto\x12\tguestd.v1*\xb7\x05\n" +
+	"\x15guestd/v1/error.proto\x12\tguestd.v1*\xd6\x05\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cERROR_REASON_INVALID_REQUEST\x10\x01\x12\x1a\n" +
@@ -210,7 +214,8 @@ const file_guestd_v1_error_proto_rawDesc = "" +
 	"\x13ERROR_REASON_LOCKED\x10\x12\x12\x1e\n" +
 	"\x1aERROR_REASON_SHUTTING_DOWN\x10\x13\x12\x17\n" +
 	"\x13ERROR_REASON_SYSTEM\x10\x14\x12 \n" +
-	"\x1cERROR_REASON_RESUME_MISMATCH\x10\x15B3Z1github.com/guestd/guestd/proto/guestd/v1;guestdv1b\x06proto3"
+	"\x1cERROR_REASON_RESUME_MISMATCH\x10\x15\x12\x1d\n" +
+	"\x19ERROR_REASON_UNKNOWN_HOST\x10\x16B3Z1github.com/guestd/guestd/proto/guestd/v1;guestdv1b\x06proto3"
 
 var (
 	file_guestd_v1_error_proto_rawDescOnce sync.Once

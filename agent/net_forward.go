@@ -1,0 +1,298 @@
+//go:build linux
+
+package agent
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/guestd/guestd/internal/guestnet"
+	"github.com/guestd/guestd/internal/wire"
+	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
+)
+
+// The bytes fields of Forward's messages.
+const (
+	forwardInput  protowire.Number = 3 // ForwardRequest.data
+	forwardOutput protowire.Number = 2 // ForwardResponse.data
+)
+
+// maxDatagram is the most that a UDP datagram over IPv4 carries.
+const maxDatagram = 65507
+
+// forward is one Forward call with its connection.
+//
+// Two goroutines share the work: the handler's reads from the connection and
+// sends, and another receives and writes. Neither holds the other up, so a
+// guest's end that only sends, or only reads, is no problem.
+type forward struct {
+	service  *netService
+	stream   guestdv1.NetService_ForwardServer
+	conn     net.Conn
+	datagram bool
+
+	closed atomic.Bool // the client wants nothing more
+
+	// The direction into the guest, which belongs to the goroutine that
+	// receives until inputDone is closed.
+	inputDone chan struct{} // closed when nothing more comes
+	inputErr  error         // why the guest's end did not take it all; or nil
+	eof       bool          // inputDone is closed
+	pieces    [][]byte      // scratch
+	scratch   []byte        // for a datagram; made when needed
+}
+
+// Forward carries one connection.
+func (s *netService) Forward(stream guestdv1.NetService_ForwardServer) error {
+	ctx := stream.Context()
+	first, err := stream.Recv()
+	if errors.Is(err, io.EOF) {
+		return invalidRequest("request: the stream ended before dial or accept")
+	}
+	if err != nil {
+		return err
+	}
+	f := &forward{service: s, stream: stream, inputDone: make(chan struct{})}
+	switch r := first.Request.(type) {
+	case *guestdv1.ForwardRequest_Dial:
+		f.conn, err = s.dial(ctx, r.Dial)
+	case *guestdv1.ForwardRequest_Accept:
+		f.conn, err = s.accepted.claim(r.Accept.GetConnectionId())
+	default:
+		err = invalidRequest("request: the first one must be dial or accept")
+	}
+	if err != nil {
+		return err
+	}
+	_, f.datagram = f.conn.(*net.UDPConn)
+	return f.run(ctx)
+}
+
+func (s *netService) dial(ctx context.Context, m *guestdv1.ForwardDial) (net.Conn, error) {
+	user, err := s.user(m.GetUser())
+	if err != nil {
+		return nil, err
+	}
+	dialer := guestnet.Dialer{User: user}
+	return dialer.DialContext(ctx, m.GetNetwork(), addressOf(m.GetAddress(), m.GetRawAddress()))
+}
+
+// run moves data until both directions have ended, and closes the connection;
+// after an error, so that the guest's end sees one as well.
+func (f *forward) run(parent context.Context) error {
+	ctx, end := context.WithCancelCause(parent)
+	defer end(nil)
+	// To close the connection is what ends a read or write that waits.
+	stop := context.AfterFunc(ctx, func() { reset(f.conn) })
+	err := f.carry(ctx, end)
+	if !stop() {
+		return err // it is being reset
+	}
+	if err != nil {
+		reset(f.conn)
+	} else {
+		_ = f.conn.Close()
+	}
+	return err
+}
+
+// carry returns nil when the connection has ended in order.
+func (f *forward) carry(ctx context.Context, end context.CancelCauseFunc) error {
+	connected := &guestdv1.ForwardConnected{
+		LocalAddress: addrText(f.conn.LocalAddr()), RemoteAddress: addrText(f.conn.RemoteAddr()),
+	}
+	if err := f.stream.Send(&guestdv1.ForwardResponse{Event: &guestdv1.ForwardResponse_Connected{Connected: connected}}); err != nil {
+		return err
+	}
+	f.service.background.Go(func() {
+		if err := f.receive(); err != nil {
+			end(err)
+		}
+	})
+	err := f.deliver()
+	switch {
+	case f.closed.Load():
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil:
+		return err
+	}
+	select {
+	case <-f.inputDone:
+		return f.inputErr
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// deliver sends what the guest's end sends, and its end. A call that is ended
+// has its connection closed under the read.
+func (f *forward) deliver() error {
+	size := idleBuffer
+	if f.datagram {
+		size = maxDatagram
+	}
+	for {
+		b := f.service.pool.Get(size)
+		n, err := f.conn.Read(*b)
+		if n > 0 || f.datagram && err == nil {
+			if !f.datagram {
+				size = nextSize(len(*b), n)
+			}
+			if err := f.send(b, n); err != nil {
+				return err
+			}
+		} else {
+			f.service.pool.Put(b)
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return f.stream.Send(&guestdv1.ForwardResponse{Event: &guestdv1.ForwardResponse_Eof{Eof: &guestdv1.ForwardEof{}}})
+		case f.datagram && errors.Is(err, unix.ECONNREFUSED):
+			// Said of an earlier datagram; a later one may be welcome.
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// send sends the first n bytes of a buffer of the pool, and gives it up.
+func (f *forward) send(b *[]byte, n int) error {
+	*b = (*b)[:n]
+	if n == 0 {
+		f.service.pool.Put(b)
+		return f.stream.SendMsg(&wire.Data{Field: forwardOutput})
+	}
+	payload := mem.NewBuffer(b, f.service.pool)
+	defer payload.Free()
+	return f.stream.SendMsg(&wire.Data{Field: forwardOutput, Payload: payload})
+}
+
+// receive writes what the client sends, until it wants nothing more. It returns
+// an error for what ends the call, as when it was cancelled.
+func (f *forward) receive() (err error) {
+	defer recoverTo(&err)
+	req := new(guestdv1.ForwardRequest)
+	in := wire.Incoming{DataField: forwardInput, Message: req}
+	defer in.Free()
+	for !f.closed.Load() {
+		err := f.stream.RecvMsg(&in)
+		if errors.Is(err, io.EOF) {
+			f.endInput() // and close is not said, but the end of the call
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if in.Bulk() == forwardInput {
+			f.pieces = in.AppendTo(f.pieces[:0])
+			err = f.write(f.pieces, in.Len())
+		} else {
+			err = f.handle(req)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// handle handles a request that the codec does not know as bulk data.
+func (f *forward) handle(req *guestdv1.ForwardRequest) error {
+	switch r := req.Request.(type) {
+	case *guestdv1.ForwardRequest_Data:
+		return f.write([][]byte{r.Data}, len(r.Data))
+	case *guestdv1.ForwardRequest_Eof:
+		f.endInput()
+		return nil
+	case *guestdv1.ForwardRequest_Close:
+		f.close()
+		return nil
+	case nil:
+		return invalidRequest("request: is empty or not known to this agent")
+	}
+	return invalidRequest("request: dial and accept are for the first one")
+}
+
+// endInput tells the guest's end that nothing follows. Datagrams have no way to
+// say so: there it is the end of all.
+func (f *forward) endInput() {
+	if f.datagram {
+		f.close()
+		return
+	}
+	if f.eof {
+		return
+	}
+	if half, ok := f.conn.(interface{ CloseWrite() error }); ok {
+		// It fails where the connection has broken, which the other direction
+		// tells.
+		_ = half.CloseWrite()
+	}
+	f.eof = true
+	close(f.inputDone)
+}
+
+// close closes the connection because the client wants it.
+func (f *forward) close() {
+	f.closed.Store(true)
+	_ = f.conn.Close()
+	if !f.eof {
+		f.eof = true
+		close(f.inputDone)
+	}
+}
+
+// write writes the pieces of a message, which have size bytes. When the guest's
+// end takes nothing more it drops them: what that end has sent before shall
+// still arrive. The error is the client's fault.
+func (f *forward) write(pieces [][]byte, size int) error {
+	limit := wire.MaxData
+	if f.datagram {
+		limit = maxDatagram
+	}
+	switch {
+	case f.eof:
+		return invalidRequest("data: comes after eof")
+	case size > limit:
+		return invalidRequest("data: %d bytes are more than %d", size, limit)
+	case f.inputErr != nil:
+		return nil
+	}
+	if f.datagram {
+		f.scratch = f.scratch[:0]
+		for _, piece := range pieces {
+			f.scratch = append(f.scratch, piece...)
+		}
+		_, _ = f.conn.Write(f.scratch) // datagrams may be lost
+		return nil
+	}
+	list := net.Buffers(pieces)
+	_, f.inputErr = list.WriteTo(f.conn)
+	return nil
+}
+
+// reset closes a connection so that the other end sees an error where its
+// network knows such a thing.
+func reset(conn net.Conn) {
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	_ = conn.Close()
+}
+
+// addrText is an address for people and for the client; "" for none.
+func addrText(addr net.Addr) string {
+	if addr == nil {
+		return ""
+	}
+	return readable(addr.String())
+}

@@ -1,0 +1,623 @@
+//go:build linux
+
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
+)
+
+// netAgent is an agent with a stock client of NetService.
+type netAgent struct {
+	guestdv1.NetServiceClient
+	*testAgent
+}
+
+func serveNet(t *testing.T) *netAgent {
+	t.Helper()
+	a := serve(t, Config{})
+	return &netAgent{guestdv1.NewNetServiceClient(a.conn), a}
+}
+
+// forwardStream is a Forward call after its connected.
+type forwardStream struct {
+	guestdv1.NetService_ForwardClient
+	cancel context.CancelFunc
+	remote string
+}
+
+func dialRequest(network, address string) *guestdv1.ForwardRequest {
+	return &guestdv1.ForwardRequest{Request: &guestdv1.ForwardRequest_Dial{Dial: &guestdv1.ForwardDial{Network: network, Address: address}}}
+}
+
+func dataRequest(data []byte) *guestdv1.ForwardRequest {
+	return &guestdv1.ForwardRequest{Request: &guestdv1.ForwardRequest_Data{Data: data}}
+}
+
+func forwardEOF() *guestdv1.ForwardRequest {
+	return &guestdv1.ForwardRequest{Request: &guestdv1.ForwardRequest_Eof{Eof: &guestdv1.ForwardEof{}}}
+}
+
+func forwardClose() *guestdv1.ForwardRequest {
+	return &guestdv1.ForwardRequest{Request: &guestdv1.ForwardRequest_Close{Close: &guestdv1.ForwardClose{}}}
+}
+
+// open begins a Forward call. The error is the call's.
+func (a *netAgent) open(t *testing.T, first *guestdv1.ForwardRequest) (*forwardStream, error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(testContext(t))
+	t.Cleanup(cancel)
+	stream, err := a.Forward(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Send(first); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := stream.Recv()
+	if err != nil {
+		return nil, err
+	}
+	if resp.GetConnected() == nil {
+		t.Fatalf("first response: %v", resp)
+	}
+	return &forwardStream{stream, cancel, resp.GetConnected().RemoteAddress}, nil
+}
+
+// mustOpen is open for what must not fail.
+func (a *netAgent) mustOpen(t *testing.T, first *guestdv1.ForwardRequest) *forwardStream {
+	t.Helper()
+	f, err := a.open(t, first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func (f *forwardStream) send(t *testing.T, requests ...*guestdv1.ForwardRequest) {
+	t.Helper()
+	for _, r := range requests {
+		if err := f.Send(r); err != nil && !errors.Is(err, io.EOF) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// rest receives to the end: what came, whether eof did, and how it ended.
+func (f *forwardStream) rest() (data []byte, eof bool, err error) {
+	for {
+		resp, err := f.Recv()
+		if err != nil {
+			return data, eof, err
+		}
+		data = append(data, resp.GetData()...)
+		eof = eof || resp.GetEof() != nil
+	}
+}
+
+// listenLocal listens where the agent can reach it.
+func listenLocal(t *testing.T, network string) net.Listener {
+	t.Helper()
+	address := "127.0.0.1:0"
+	if network == "unix" {
+		address = filepath.Join(sharedDir(t), "s")
+	}
+	l, err := net.Listen(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+// take connects through the agent to l.
+func (a *netAgent) take(t *testing.T, l net.Listener) (*forwardStream, net.Conn) {
+	t.Helper()
+	f := a.mustOpen(t, dialRequest(l.Addr().Network(), l.Addr().String()))
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return f, conn
+}
+
+func closeWrite(t *testing.T, conn net.Conn) {
+	t.Helper()
+	if err := conn.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestForwardHalfClose(t *testing.T) {
+	a := serveNet(t)
+	big := bytes.Repeat([]byte("0123456789abcdef"), 3<<16)
+	for _, network := range []string{"tcp", "unix"} {
+		l := listenLocal(t, network)
+		f, conn := a.take(t, l)
+		// The client is at its end first; the answer still comes.
+		go func() {
+			got, err := io.ReadAll(conn)
+			if err != nil || !bytes.Equal(got, big) {
+				t.Errorf("%s: the guest's end read %d bytes, %v", network, len(got), err)
+			}
+			_, _ = conn.Write(big)
+			conn.Close()
+		}()
+		for rest := big; len(rest) > 0; {
+			n := min(len(rest), 1<<20)
+			f.send(t, dataRequest(rest[:n]))
+			rest = rest[n:]
+		}
+		f.send(t, forwardEOF())
+		if got, eof, err := f.rest(); !bytes.Equal(got, big) || !eof || !errors.Is(err, io.EOF) {
+			t.Errorf("%s: %d bytes, eof %v, %v", network, len(got), eof, err)
+		}
+
+		// The guest's end is at its end first; it still reads.
+		f, second := a.take(t, l)
+		if _, err := io.WriteString(second, "first"); err != nil {
+			t.Fatal(err)
+		}
+		closeWrite(t, second)
+		for eof := false; !eof; {
+			resp, err := f.Recv()
+			if err != nil {
+				t.Fatal(err)
+			}
+			eof = resp.GetEof() != nil
+		}
+		f.send(t, dataRequest([]byte("second")), forwardEOF())
+		if got, err := io.ReadAll(second); err != nil || string(got) != "second" {
+			t.Errorf("%s: %q, %v", network, got, err)
+		}
+		if _, _, err := f.rest(); !errors.Is(err, io.EOF) {
+			t.Errorf("%s: %v", network, err)
+		}
+	}
+}
+
+// The ends that are none in order are errors on the other side.
+func TestForwardReset(t *testing.T) {
+	a := serveNet(t)
+	l := listenLocal(t, "tcp")
+
+	f, conn := a.take(t, l)
+	if _, err := io.WriteString(conn, "last words"); err != nil {
+		t.Fatal(err)
+	}
+	// A reset discards what has not been read.
+	for got := ""; got != "last words"; {
+		resp, err := f.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got += string(resp.GetData())
+	}
+	reset(conn)
+	_, eof, err := f.rest()
+	if eof {
+		t.Error("a reset is told as an end")
+	}
+	wantFailure(t, err, codes.FailedPrecondition, guestdv1.ErrorReason_ERROR_REASON_SYSTEM, "errno", "ECONNRESET")
+
+	f, conn = a.take(t, l)
+	f.cancel()
+	if _, err := io.ReadAll(conn); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("after a cancelled call the guest's end reads %v", err)
+	}
+
+	// Close is an end in order, also while the guest's end sends.
+	f, conn = a.take(t, l)
+	f.send(t, dataRequest([]byte("all of it")), forwardClose())
+	if got, err := io.ReadAll(conn); err != nil || string(got) != "all of it" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if _, _, err := f.rest(); !errors.Is(err, io.EOF) {
+		t.Errorf("after close: %v", err)
+	}
+
+	// The guest's end takes nothing more, but sends on.
+	unix := listenLocal(t, "unix")
+	f, conn = a.take(t, unix)
+	if err := conn.(*net.UnixConn).CloseRead(); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		f.send(t, dataRequest(make([]byte, 1<<20)))
+	}
+	f.send(t, forwardEOF())
+	if _, err := io.WriteString(conn, "still here"); err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	got, _, err := f.rest()
+	if string(got) != "still here" {
+		t.Errorf("%q came", got)
+	}
+	wantFailure(t, err, codes.FailedPrecondition, guestdv1.ErrorReason_ERROR_REASON_SYSTEM, "errno", "EPIPE")
+}
+
+func TestForwardUDP(t *testing.T) {
+	a := serveNet(t)
+	server, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = server.Close() }()
+	f := a.mustOpen(t, dialRequest("udp", server.LocalAddr().String()))
+	b := make([]byte, maxDatagram+1)
+	for _, size := range []int{1, 0, 1400, maxDatagram} {
+		f.send(t, dataRequest(make([]byte, size)))
+		n, peer, err := server.ReadFrom(b)
+		if err != nil || n != size {
+			t.Fatalf("%d bytes of %d, %v", n, size, err)
+		}
+		if _, err := server.WriteTo(b[:n], peer); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := f.Recv()
+		if data, ok := resp.GetEvent().(*guestdv1.ForwardResponse_Data); err != nil || !ok || len(data.Data) != size {
+			t.Fatalf("%T of %d bytes, %v", resp.GetEvent(), size, err)
+		}
+	}
+	f.send(t, forwardEOF())
+	if _, _, err := f.rest(); !errors.Is(err, io.EOF) {
+		t.Errorf("after eof: %v", err)
+	}
+}
+
+func TestForwardErrors(t *testing.T) {
+	a := serveNet(t)
+	l := listenLocal(t, "tcp")
+	nobody := listenLocal(t, "tcp")
+	nobody.Close()
+	first := func(r *guestdv1.ForwardRequest) func() error {
+		return func() error {
+			_, err := a.open(t, r)
+			return err
+		}
+	}
+	later := func(requests ...*guestdv1.ForwardRequest) func() error {
+		return func() error {
+			f, conn := a.take(t, l)
+			f.send(t, requests...)
+			_, _, err := f.rest()
+			// After an eof it reads an end, and cannot write.
+			if _, readErr := io.ReadAll(conn); requests[0].GetEof() == nil && !errors.Is(readErr, syscall.ECONNRESET) {
+				t.Errorf("the guest's end reads %v", readErr)
+			}
+			return err
+		}
+	}
+	as := func(user string) *guestdv1.ForwardRequest {
+		r := dialRequest("tcp", l.Addr().String())
+		r.GetDial().User = user
+		return r
+	}
+	invalid := guestdv1.ErrorReason_ERROR_REASON_INVALID_REQUEST
+	for name, c := range map[string]struct {
+		call   func() error
+		code   codes.Code
+		reason guestdv1.ErrorReason
+		meta   []string
+	}{
+		"refused":      {first(dialRequest("tcp", nobody.Addr().String())), codes.FailedPrecondition, guestdv1.ErrorReason_ERROR_REASON_SYSTEM, []string{"errno", "ECONNREFUSED", "op", "connect"}},
+		"no socket":    {first(dialRequest("unix", "/nowhere/at/all")), codes.NotFound, guestdv1.ErrorReason_ERROR_REASON_NOT_FOUND, []string{"errno", "ENOENT"}},
+		"no host":      {first(dialRequest("tcp", "no-such-host.invalid:1")), codes.NotFound, guestdv1.ErrorReason_ERROR_REASON_UNKNOWN_HOST, nil},
+		"no user":      {first(as("nobody-at-all")), codes.NotFound, guestdv1.ErrorReason_ERROR_REASON_UNKNOWN_USER, nil},
+		"no port":      {first(dialRequest("tcp", "127.0.0.1")), codes.InvalidArgument, invalid, nil},
+		"no network":   {first(dialRequest("icmp", "127.0.0.1:1")), codes.InvalidArgument, invalid, nil},
+		"nothing":      {first(&guestdv1.ForwardRequest{}), codes.InvalidArgument, invalid, nil},
+		"data first":   {first(dataRequest(nil)), codes.InvalidArgument, invalid, nil},
+		"not waiting":  {first(&guestdv1.ForwardRequest{Request: &guestdv1.ForwardRequest_Accept{Accept: &guestdv1.ForwardAccept{ConnectionId: "x"}}}), codes.NotFound, guestdv1.ErrorReason_ERROR_REASON_NOT_FOUND, nil},
+		"dial twice":   {later(dialRequest("tcp", "127.0.0.1:1")), codes.InvalidArgument, invalid, nil},
+		"empty later":  {later(&guestdv1.ForwardRequest{}), codes.InvalidArgument, invalid, nil},
+		"after eof":    {later(forwardEOF(), dataRequest([]byte("x"))), codes.InvalidArgument, invalid, nil},
+		"much at once": {later(dataRequest(make([]byte, 1<<20+1))), codes.InvalidArgument, invalid, nil},
+	} {
+		t.Run(name, func(t *testing.T) { wantFailure(t, c.call(), c.code, c.reason, c.meta...) })
+	}
+	stream, err := a.Forward(testContext(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.CloseSend(); err != nil {
+		t.Fatal(err)
+	}
+	_, err = stream.Recv()
+	wantFailure(t, err, codes.InvalidArgument, invalid)
+}
+
+func TestForwardAsUser(t *testing.T) {
+	needRoot(t)
+	a := serveNet(t)
+	l := listenLocal(t, "unix")
+	if err := os.Chmod(l.Addr().String(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := dialRequest("unix", l.Addr().String())
+	r.GetDial().User = "61234"
+	_, err := a.open(t, r)
+	wantFailure(t, err, codes.PermissionDenied, guestdv1.ErrorReason_ERROR_REASON_PERMISSION_DENIED, "errno", "EACCES")
+	r.GetDial().User = ""
+	r.GetDial().Address, r.GetDial().RawAddress = "ignored", []byte(l.Addr().String())
+	a.mustOpen(t, r)
+}
+
+// A stream that nobody reads holds up no other, on the same connection.
+func TestForwardSlowBesideFast(t *testing.T) {
+	a := serveNet(t)
+	l := listenLocal(t, "tcp")
+	_, slow := a.take(t, l)
+	filled := make(chan struct{})
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		b := make([]byte, 64<<10)
+		for sent := 0; ; sent += len(b) {
+			if sent == 8<<20 {
+				close(filled)
+			}
+			if _, err := slow.Write(b); err != nil {
+				return
+			}
+		}
+	})
+	defer writer.Wait()
+	defer slow.Close()
+	fast, conn := a.take(t, l)
+	for range 100 {
+		if _, err := io.WriteString(conn, "x"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fast.Recv(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	select {
+	case <-filled:
+		t.Error("8 MiB went to somebody who does not read")
+	default:
+	}
+}
+
+func (a *netAgent) listen(t *testing.T, req *guestdv1.ListenRequest) (guestdv1.NetService_ListenClient, string, context.CancelFunc) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(testContext(t))
+	t.Cleanup(cancel)
+	stream, err := a.Listen(ctx, req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := stream.Recv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stream, resp.GetListening().GetAddress(), cancel
+}
+
+func acceptRequest(t *testing.T, stream guestdv1.NetService_ListenClient) *guestdv1.ForwardRequest {
+	t.Helper()
+	resp, err := stream.Recv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &guestdv1.ForwardRequest{Request: &guestdv1.ForwardRequest_Accept{Accept: &guestdv1.ForwardAccept{ConnectionId: resp.GetConnection().GetId()}}}
+}
+
+func TestListen(t *testing.T) {
+	a := serveNet(t)
+	for network, address := range map[string]string{"tcp": "localhost:0", "unix": filepath.Join(sharedDir(t), "s"), "unix ": "@guestd-test-" + strconv.Itoa(os.Getpid())} {
+		network = strings.TrimSpace(network)
+		stream, bound, cancel := a.listen(t, &guestdv1.ListenRequest{Network: network, Address: address})
+		dial := func() net.Conn {
+			conn, err := net.Dial(network, bound)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { conn.Close() })
+			return conn
+		}
+		conn := dial()
+		f := a.mustOpen(t, acceptRequest(t, stream))
+		unclaimed := dial()
+		request := acceptRequest(t, stream)
+		cancel()
+		// What is taken up outlives the listener; what waits does not.
+		if _, err := unclaimed.Read(make([]byte, 1)); err == nil {
+			t.Error("what waited is still there")
+		}
+		if _, err := a.open(t, request); status.Code(err) != codes.NotFound {
+			t.Errorf("taken up after the end: %v", err)
+		}
+		eventually(t, "the listener is gone", func() bool {
+			late, err := net.Dial(network, bound)
+			if err == nil {
+				late.Close()
+			}
+			return err != nil
+		}, nil)
+		f.send(t, dataRequest([]byte("hello")), forwardEOF())
+		if got, err := io.ReadAll(conn); err != nil || string(got) != "hello" {
+			t.Errorf("%s: %q, %v", network, got, err)
+		}
+		conn.Close()
+		if _, eof, err := f.rest(); !eof || !errors.Is(err, io.EOF) {
+			t.Errorf("%s: eof %v, %v", network, eof, err)
+		}
+	}
+}
+
+// More than may wait at once are not lost.
+func TestListenMany(t *testing.T) {
+	a := serveNet(t)
+	stream, bound, _ := a.listen(t, &guestdv1.ListenRequest{Network: "tcp", Address: "127.0.0.1:0"})
+	const n = maxWaiting + 50
+	conns := make([]net.Conn, n)
+	for i := range conns {
+		conn, err := net.Dial("tcp", bound)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		conns[i] = conn
+	}
+	for range conns {
+		f := a.mustOpen(t, acceptRequest(t, stream))
+		f.send(t, dataRequest([]byte("x")), forwardClose())
+	}
+	for _, conn := range conns {
+		if got, err := io.ReadAll(conn); err != nil || string(got) != "x" {
+			t.Fatalf("%q, %v", got, err)
+		}
+	}
+}
+
+func TestListenErrors(t *testing.T) {
+	a := serveNet(t)
+	taken := listenLocal(t, "tcp").Addr().String()
+	for name, c := range map[string]struct {
+		req    *guestdv1.ListenRequest
+		code   codes.Code
+		reason guestdv1.ErrorReason
+	}{
+		"taken":   {&guestdv1.ListenRequest{Network: "tcp", Address: taken}, codes.FailedPrecondition, guestdv1.ErrorReason_ERROR_REASON_SYSTEM},
+		"udp":     {&guestdv1.ListenRequest{Network: "udp", Address: "127.0.0.1:0"}, codes.InvalidArgument, guestdv1.ErrorReason_ERROR_REASON_INVALID_REQUEST},
+		"mode":    {&guestdv1.ListenRequest{Network: "unix", Address: "/x", Mode: 0o4600}, codes.InvalidArgument, guestdv1.ErrorReason_ERROR_REASON_INVALID_REQUEST},
+		"no user": {&guestdv1.ListenRequest{Network: "unix", Address: "/x", User: "nobody-at-all"}, codes.NotFound, guestdv1.ErrorReason_ERROR_REASON_UNKNOWN_USER},
+		"owner":   {&guestdv1.ListenRequest{Network: "unix", Address: "/x", Owner: "nobody-at-all"}, codes.NotFound, guestdv1.ErrorReason_ERROR_REASON_UNKNOWN_USER},
+		"no dir":  {&guestdv1.ListenRequest{Network: "unix", Address: "/nowhere/at/all"}, codes.NotFound, guestdv1.ErrorReason_ERROR_REASON_NOT_FOUND},
+	} {
+		stream, err := a.Listen(testContext(t), c.req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = stream.Recv()
+		t.Run(name, func(t *testing.T) { wantFailure(t, err, c.code, c.reason) })
+	}
+}
+
+// portHelper is a program that listens on a port and prints it.
+const portHelper = `import socket, sys, time
+s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen()
+print(s.getsockname()[1], flush=True)
+time.sleep(1000)`
+
+func TestPorts(t *testing.T) {
+	if _, err := os.Stat("/usr/bin/python3"); err != nil {
+		t.Skip("SKIP: no python3 to listen")
+	}
+	a := serveNet(t)
+	ctx, cancel := context.WithCancel(testContext(t))
+	defer cancel()
+	watch, err := a.WatchPorts(ctx, &guestdv1.WatchPortsRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := watch.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	// Not the process itself, but its child.
+	x := a.exec(t, startRequest(&guestdv1.ProcessSpec{Args: []string{"sh", "-c", "python3 -c '" + portHelper + "'; true"}, Id: "server"}))
+	var port uint32
+	for port == 0 {
+		resp, err := x.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if data := resp.GetStdout().GetData(); len(data) > 0 {
+			_, _ = fmt.Sscan(string(data), &port)
+		}
+	}
+	check := func(ports []*guestdv1.Port) bool {
+		i := slices.IndexFunc(ports, func(p *guestdv1.Port) bool { return p.Port == port })
+		if i < 0 {
+			return false
+		}
+		p := ports[i]
+		if p.Network != "tcp" || p.Address != "127.0.0.1" || p.Pid == 0 || p.Uid != uint32(os.Geteuid()) || p.ProcessId != "server" || !strings.HasPrefix(p.ProcessName, "python3") {
+			t.Errorf("port: %v", p)
+		}
+		return true
+	}
+	list, err := a.ListPorts(testContext(t), &guestdv1.ListPortsRequest{})
+	if err != nil || !check(list.Ports) {
+		t.Errorf("%v, %v", list, err)
+	}
+	await := func(which func(*guestdv1.WatchPortsResponse) []*guestdv1.Port) {
+		t.Helper()
+		for {
+			resp, err := watch.Recv()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if check(which(resp)) {
+				return
+			}
+		}
+	}
+	await((*guestdv1.WatchPortsResponse).GetOpened)
+	if _, err := a.Signal(testContext(t), &guestdv1.SignalRequest{Process: "server", Name: "KILL", Scope: guestdv1.SignalScope_SIGNAL_SCOPE_TREE}); err != nil {
+		t.Fatal(err)
+	}
+	await((*guestdv1.WatchPortsResponse).GetClosed)
+}
+
+// A server that ends tells every call, and resets every connection.
+func TestNetShutdown(t *testing.T) {
+	a := serveNet(t)
+	f, conn := a.take(t, listenLocal(t, "tcp"))
+	listener, _, _ := a.listen(t, &guestdv1.ListenRequest{Network: "tcp", Address: "127.0.0.1:0"})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := a.server.Shutdown(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("shutdown: %v", err)
+	}
+	_, _, err := f.rest()
+	wantFailure(t, err, codes.Unavailable, guestdv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN)
+	_, err = listener.Recv()
+	wantFailure(t, err, codes.Unavailable, guestdv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN)
+	if _, err := io.ReadAll(conn); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the guest's end reads %v", err)
+	}
+}
+
+func TestSendPorts(t *testing.T) {
+	ports := make([]*guestdv1.Port, maxPortBatch+1)
+	for i := range ports {
+		ports[i] = &guestdv1.Port{Port: uint32(i)}
+	}
+	var opened, closed []*guestdv1.Port
+	var more []bool
+	err := sendPorts(&guestdv1.WatchPortsResponse{Opened: ports, Closed: ports[:2]}, func(r *guestdv1.WatchPortsResponse) error {
+		opened, closed, more = append(opened, r.Opened...), append(closed, r.Closed...), append(more, r.More)
+		return nil
+	})
+	if err != nil || !slices.Equal(opened, ports) || !slices.Equal(closed, ports[:2]) || !slices.Equal(more, []bool{true, false}) {
+		t.Errorf("%d opened, %d closed, more %v, %v", len(opened), len(closed), more, err)
+	}
+	more = nil
+	if err := sendPorts(&guestdv1.WatchPortsResponse{}, func(r *guestdv1.WatchPortsResponse) error {
+		more = append(more, r.More)
+		return nil
+	}); err != nil || !slices.Equal(more, []bool{false}) {
+		t.Errorf("nothing: %v, %v", more, err)
+	}
+}

@@ -1,0 +1,52 @@
+//go:build linux
+
+package proc
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Owner finds the process in whose tree pid is: it, or what it started, however
+// far down. False is a pid of nobody's here, or of nothing at all.
+func (t *Table) Owner(pid int) (*Process, bool) {
+	var path string
+	if b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup"); err == nil {
+		path = unifiedPath(string(b)) + "/"
+	}
+	session, err := unix.Getsid(pid)
+	if err != nil {
+		return nil, false
+	}
+	for _, p := range t.List() {
+		switch {
+		case p.cg != nil:
+			if strings.Contains(path, cgroupName(p.cg.dir)+"/") {
+				return p, true
+			}
+		case session == p.pid && !p.sessionReused():
+			return p, true
+		}
+	}
+	return nil, false
+}
+
+// unifiedPath is the cgroup2 path in /proc/PID/cgroup; "" without one.
+func unifiedPath(file string) string {
+	for line := range strings.Lines(file) {
+		if path, ok := strings.CutPrefix(line, "0::"); ok {
+			return strings.TrimSpace(path)
+		}
+	}
+	return ""
+}
+
+// cgroupName is the part of a process's cgroup that is unique: the table's name
+// and the process's.
+func cgroupName(dir string) string {
+	return "/" + filepath.Base(filepath.Dir(dir)) + "/" + filepath.Base(dir)
+}
