@@ -53,6 +53,9 @@ type Client struct {
 	file    guestdv1.FileServiceClient
 	system  guestdv1.SystemServiceClient
 	access  guestdv1.AccessServiceClient
+	net     guestdv1.NetServiceClient
+
+	conns netConns
 
 	closeOnce sync.Once
 	closeErr  error
@@ -95,6 +98,7 @@ func New(dial func(ctx context.Context) (net.Conn, error), config Config) (*Clie
 	c.file = guestdv1.NewFileServiceClient(conn)
 	c.system = guestdv1.NewSystemServiceClient(conn)
 	c.access = guestdv1.NewAccessServiceClient(conn)
+	c.net = guestdv1.NewNetServiceClient(conn)
 	return c, nil
 }
 
@@ -134,13 +138,14 @@ func (c *Client) grpcOptions(config Config) []grpc.DialOption {
 	}
 }
 
-// Close closes the connection and ends every call on it with an error that is
-// [net.ErrClosed]. Processes in the guest run on, but for those that were to be
+// Close closes the connection and ends every call on it, and every connection
+// into the guest, with an error that is [net.ErrClosed]. Processes in the guest run on, but for those that were to be
 // killed with their connection.
 func (c *Client) Close() error {
 	c.closeOnce.Do(func() {
 		close(c.closed)
 		c.closeErr = c.conn.Close()
+		c.conns.close()
 	})
 	return c.closeErr
 }

@@ -26,6 +26,7 @@ var (
 	ErrUnavailable     = errors.New("agent unavailable")          // no connection, or it broke
 	ErrInvalidRequest  = errors.New("invalid request")            // a malformed argument
 	ErrUnknownUser     = errors.New("unknown user")               // or group
+	ErrUnknownHost     = errors.New("unknown host")               // in the guest; a *net.DNSError
 	ErrProcessNotFound = errors.New("no such process")            // or no longer kept
 	ErrProcessEnded    = errors.New("process has ended")          // or its input is closed
 	ErrStaleHandle     = errors.New("stale handle")               // of an earlier boot or connection
@@ -111,6 +112,8 @@ func sentinel(r guestdv1.ErrorReason) error {
 		return fs.ErrPermission
 	case guestdv1.ErrorReason_ERROR_REASON_UNKNOWN_USER:
 		return ErrUnknownUser
+	case guestdv1.ErrorReason_ERROR_REASON_UNKNOWN_HOST:
+		return ErrUnknownHost
 	case guestdv1.ErrorReason_ERROR_REASON_PROCESS_NOT_FOUND:
 		return ErrProcessNotFound
 	case guestdv1.ErrorReason_ERROR_REASON_STALE_HANDLE:

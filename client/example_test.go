@@ -7,7 +7,9 @@ import (
 	"io/fs"
 	"log"
 	"net"
+	"net/http"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/guestd/guestd/client"
@@ -229,5 +231,57 @@ func ExampleClient_Grant() {
 
 	if _, err := c.Revoke(ctx, grant.ID); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		log.Fatal(err)
+	}
+}
+
+func ExampleClient_DialContext() {
+	ctx := context.Background()
+	c, err := client.New(dial, client.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+
+	// A web server in the guest, though there is no network between the two.
+	web := &http.Client{Transport: &http.Transport{DialContext: c.DialContext}}
+	response, err := web.Get("http://localhost:3000/healthz")
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		log.Fatal("nobody listens yet")
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	fmt.Println(response.Status)
+
+	// A server of the host, for the guest.
+	l, err := c.Listen(ctx, "tcp", "localhost:8080")
+	if err != nil {
+		log.Fatal(err)
+	}
+	log.Fatal(http.Serve(l, http.FileServer(http.Dir("/srv/packages"))))
+}
+
+func ExampleClient_WatchPorts() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+	defer cancel()
+	c, err := client.New(dial, client.Config{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+
+	watch, err := c.WatchPorts(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = watch.Close() }()
+	for change, err := range watch.Changes() {
+		if err != nil {
+			log.Fatal(err)
+		}
+		for _, port := range change.Opened {
+			fmt.Printf("%s listens on %s\n", port.Name, port.Addr)
+		}
 	}
 }

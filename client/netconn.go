@@ -1,0 +1,254 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/mem"
+
+	"github.com/guestd/guestd/internal/wire"
+	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
+)
+
+// closeLinger is how long a closed connection goes on sending what was written.
+const closeLinger = 10 * time.Second
+
+// netConn is a connection into the guest. Two goroutines of the client's serve
+// it, one for each direction; they end with the call.
+type netConn struct {
+	client        *Client
+	call          guestdv1.NetService_ForwardClient
+	cancel        context.CancelFunc
+	network       string
+	local, remote net.Addr
+
+	in  netReceiver
+	out netSender
+
+	closeOnce sync.Once
+	linger    *time.Timer // runs from Close on, and ends the call
+}
+
+// newNetConn owns the call. It fails if the client is closed.
+func (c *Client) newNetConn(
+	call guestdv1.NetService_ForwardClient, cancel context.CancelFunc, network, local, remote string,
+) (*netConn, error) {
+	n := &netConn{
+		client: c, call: call, cancel: cancel, network: network,
+		local: netAddr(network, printable(local)), remote: netAddr(network, printable(remote)),
+	}
+	n.in.init()
+	n.out.init()
+	n.in.datagram = isDatagram(network)
+	n.out.datagram = n.in.datagram
+	n.out.pool = &c.pool
+	n.linger = time.AfterFunc(closeLinger, cancel)
+	n.linger.Stop()
+	if !c.conns.serve(n) {
+		cancel()
+		return nil, net.ErrClosed
+	}
+	return n, nil
+}
+
+// serve moves data until the call has ended.
+func (n *netConn) serve() {
+	var sender sync.WaitGroup
+	sender.Go(n.send)
+	n.finish(n.receive())
+	sender.Wait()
+}
+
+func isDatagram(network string) bool {
+	return network == "udp" || network == "udp4" || network == "udp6"
+}
+
+// receive takes what the agent sends, up to the end of the call, whose error it
+// returns; io.EOF is an end in order.
+func (n *netConn) receive() error {
+	var message guestdv1.ForwardResponse
+	in := wire.Incoming{DataField: forwardOutputField, Message: &message}
+	defer in.Free()
+	for {
+		if err := n.call.RecvMsg(&in); err != nil {
+			return err
+		}
+		if in.Bulk() == forwardOutputField {
+			n.in.put(in.Take())
+			continue
+		}
+		switch e := message.GetEvent().(type) {
+		case *guestdv1.ForwardResponse_Data:
+			n.in.put(mem.BufferSlice{mem.SliceBuffer(e.Data)})
+		case *guestdv1.ForwardResponse_Eof:
+			n.in.end(nil)
+		default:
+			return protocolError("unexpected message in a forward")
+		}
+	}
+}
+
+// finish ends both directions, and the call if it has not ended.
+func (n *netConn) finish(err error) {
+	n.cancel()
+	n.linger.Stop()
+	if errors.Is(err, io.EOF) {
+		n.in.end(nil)
+		n.out.end(nil)
+	} else {
+		err = n.client.netError(n.remote.String(), err)
+		n.in.end(err)
+		n.out.end(err)
+	}
+	n.out.drop()
+}
+
+// send sends what is written, up to the end. An error of the call is what
+// receive will say.
+func (n *netConn) send() {
+	sender := bulkSender{call: n.call, field: forwardInputField, pool: &n.client.pool}
+	for {
+		step, item := n.out.next()
+		if step == sendData {
+			size := len(*item)
+			if n.sendItem(&sender, item) != nil {
+				return
+			}
+			n.out.sent(size)
+			continue
+		}
+		if step == sendEOF {
+			if n.call.Send(&guestdv1.ForwardRequest{Request: &guestdv1.ForwardRequest_Eof{Eof: &guestdv1.ForwardEof{}}}) != nil {
+				return
+			}
+			step = n.out.afterEOF()
+		}
+		if step == sendClose {
+			_ = n.call.Send(&guestdv1.ForwardRequest{Request: &guestdv1.ForwardRequest_Close{Close: &guestdv1.ForwardClose{}}})
+			_ = n.call.CloseSend()
+		}
+		return
+	}
+}
+
+// sendItem sends one item, which may be a datagram without bytes.
+func (n *netConn) sendItem(sender *bulkSender, item *[]byte) error {
+	if len(*item) == 0 {
+		n.client.pool.Put(item)
+		return n.call.SendMsg(&wire.Data{Field: forwardInputField})
+	}
+	return sender.send(item, len(*item))
+}
+
+// Read reads what the guest's end has sent.
+func (n *netConn) Read(b []byte) (int, error) {
+	count, err := n.in.read(b)
+	return count, n.wrap("read", err)
+}
+
+// Write returns when b is queued for the guest's end.
+func (n *netConn) Write(b []byte) (int, error) {
+	count, err := n.out.write(b)
+	return count, n.wrap("write", err)
+}
+
+// wrap makes an error what package net would have said; io.EOF stays.
+func (n *netConn) wrap(op string, err error) error {
+	if err == nil || errors.Is(err, io.EOF) {
+		return err
+	}
+	return &net.OpError{Op: op, Net: n.network, Source: n.local, Addr: n.remote, Err: err}
+}
+
+// CloseWrite tells the guest's end that nothing follows. On a datagram network
+// that ends the connection.
+func (n *netConn) CloseWrite() error { return n.wrap("close", n.out.closeWrite()) }
+
+// Close closes the connection. It does not wait for what was written to be
+// sent; that goes on for a while.
+func (n *netConn) Close() error {
+	err := net.ErrClosed
+	n.closeOnce.Do(func() {
+		err = nil
+		// Before the queues: then the call may end at any moment.
+		n.linger.Reset(closeLinger)
+		n.in.closeLocal()
+		n.in.drop()
+		n.out.closeLocal()
+	})
+	return n.wrap("close", err)
+}
+
+// abort ends the connection because the client is closed.
+func (n *netConn) abort() {
+	n.in.end(net.ErrClosed)
+	n.out.end(net.ErrClosed)
+	n.cancel()
+}
+
+// LocalAddr is the agent's end.
+func (n *netConn) LocalAddr() net.Addr { return n.local }
+
+// RemoteAddr is the guest's end.
+func (n *netConn) RemoteAddr() net.Addr { return n.remote }
+
+// SetDeadline sets both deadlines.
+func (n *netConn) SetDeadline(t time.Time) error {
+	return errors.Join(n.SetReadDeadline(t), n.SetWriteDeadline(t))
+}
+
+// SetReadDeadline makes reads fail from t on; zero is never.
+func (n *netConn) SetReadDeadline(t time.Time) error {
+	n.in.setDeadline(t)
+	return nil
+}
+
+// SetWriteDeadline makes writes fail from t on; zero is never.
+func (n *netConn) SetWriteDeadline(t time.Time) error {
+	n.out.setDeadline(t)
+	return nil
+}
+
+// netConns are the connections of a client.
+type netConns struct {
+	running sync.WaitGroup
+
+	mu     sync.Mutex
+	closed bool
+	open   map[*netConn]struct{}
+}
+
+// serve serves n until its end; it is false if the client is closed.
+func (s *netConns) serve(n *netConn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	if s.open == nil {
+		s.open = make(map[*netConn]struct{})
+	}
+	s.open[n] = struct{}{}
+	s.running.Go(func() {
+		n.serve()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.open, n)
+	})
+	return true
+}
+
+// close ends them all and waits for what serves them.
+func (s *netConns) close() {
+	s.mu.Lock()
+	s.closed = true
+	for n := range s.open {
+		n.abort()
+	}
+	s.mu.Unlock()
+	s.running.Wait()
+}
