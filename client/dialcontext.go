@@ -25,9 +25,10 @@ const (
 // [net/http.Transport] as its DialContext.
 //
 // Ctx bounds the dialing and has no bearing on the connection after that. The
-// connection has a CloseWrite method, as *net.TCPConn has; a Write to a datagram
-// network is one datagram. What was written before Close is still delivered, for
-// ten seconds at most. Reset and end are told apart in both directions.
+// connection has the methods CloseWrite and SetLinger, as *net.TCPConn has; a
+// Write to a datagram network is one datagram. What was written before Close is
+// still delivered, for ten seconds at most. Reset and end are told apart in both
+// directions.
 //
 // Errors are *[net.OpError], also those of the connection. They wrap the
 // guest's errno, for example syscall.ECONNREFUSED, a *[net.DNSError], or what

@@ -153,6 +153,15 @@ func TestNetEnds(t *testing.T) {
 	}
 
 	near, far = meet(t, c, l)
+	if err := near.(interface{ SetLinger(int) error }).SetLinger(0); err != nil {
+		t.Fatal(err)
+	}
+	_ = near.Close()
+	if _, err := io.ReadAll(far); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("closed with a linger of 0: %v", err)
+	}
+
+	near, far = meet(t, c, l)
 	line.cut()
 	if _, err := near.Read(make([]byte, 1)); !errors.Is(err, client.ErrUnavailable) {
 		t.Errorf("without the agent: %v", err)

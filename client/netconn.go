@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/mem"
@@ -31,6 +32,7 @@ type netConn struct {
 
 	closeOnce sync.Once
 	linger    *time.Timer // runs from Close on, and ends the call
+	reset     atomic.Bool // Close is to end the call at once
 }
 
 // newNetConn owns the call. It fails if the client is closed.
@@ -179,8 +181,19 @@ func (n *netConn) Close() error {
 		n.in.closeLocal()
 		n.in.drop()
 		n.out.closeLocal()
+		if n.reset.Load() {
+			n.cancel()
+		}
 	})
 	return n.wrap("close", err)
+}
+
+// SetLinger, with 0, makes Close discard what was not sent and reset the
+// connection, as that of *net.TCPConn does; any other value is the default
+// again.
+func (n *netConn) SetLinger(seconds int) error {
+	n.reset.Store(seconds == 0)
+	return nil
 }
 
 // abort ends the connection because the client is closed.

@@ -11,6 +11,7 @@ import (
 const (
 	groupProcesses = "processes"
 	groupFiles     = "files"
+	groupNetwork   = "network"
 	groupAccess    = "access"
 	groupAgent     = "agent"
 )
@@ -33,7 +34,8 @@ const rootExample = `  export GUESTD_AGENT=hybrid:/run/vm1.sock:1024
   guestctl exec -it -u ann -- bash
   guestctl cp ./app :/srv/app
   guestctl run --id web -- python3 -m http.server 8000
-  guestctl logs -f web`
+  guestctl logs -f web
+  guestctl forward 8000`
 
 // newRoot makes the command tree of one invocation.
 func newRoot(a *app) *cobra.Command {
@@ -52,6 +54,7 @@ func newRoot(a *app) *cobra.Command {
 	root.AddGroup(
 		&cobra.Group{ID: groupProcesses, Title: "Processes:"},
 		&cobra.Group{ID: groupFiles, Title: "Files:"},
+		&cobra.Group{ID: groupNetwork, Title: "Its network:"},
 		&cobra.Group{ID: groupAccess, Title: "People, over SSH:"},
 		&cobra.Group{ID: groupAgent, Title: "The agent:"},
 	)
@@ -68,6 +71,7 @@ func newRoot(a *app) *cobra.Command {
 	}
 	add(groupProcesses, newExec(a), newSh(a), newRun(a), newAttach(a), newLogs(a), newWait(a), newKill(a), newPs(a))
 	add(groupFiles, newCp(a), newLs(a), newCat(a), newRm(a), newMkdir(a), newMv(a), newStat(a), newWatch(a))
+	add(groupNetwork, newForward(a), newPorts(a))
 	add(groupAccess, newSSH(a), newSSHConfig(a), newGrant(a), newRevoke(a), newGrants(a), newSessions(a), newKillSession(a), newAudit(a))
 	add(groupAgent, newEnv(a), newInfo(a), newVersion(a), newCompletion(a))
 	root.AddCommand(newGenMan(a), newSSHProxy(a))

@@ -81,6 +81,9 @@ its name, holds it in base64.
   stat -f   path total_bytes free_bytes available_bytes total_inodes free_inodes
             block_bytes type read_only
   env       an object of the variables
+  ports     event network address port uid pid name process
+            event, with --watch: opened closed
+  forward   spec reverse network listen target
   grant     id secret fingerprint key_type user label command permissions client
             create_time expire_time max_connections used live host_key
             expire_time and max_connections are absent where there is none;
