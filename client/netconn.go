@@ -180,10 +180,11 @@ func (n *netConn) Close() error {
 		n.linger.Reset(closeLinger)
 		n.in.closeLocal()
 		n.in.drop()
-		n.out.closeLocal()
 		if n.reset.Load() {
+			n.out.end(net.ErrClosed) // or it would send a close
 			n.cancel()
 		}
+		n.out.closeLocal()
 	})
 	return n.wrap("close", err)
 }

@@ -66,6 +66,7 @@ func Run(t *testing.T, target Target) {
 		{"Handles", s.handles},
 		{"Watch", s.watch},
 		{"IOFS", s.iofs},
+		{"Network", s.network},
 		{"Connections", s.connections},
 	} {
 		t.Run(part.name, part.run)
