@@ -220,8 +220,12 @@ func (s *suite) netUnixUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	conn.Close()
-	if _, err := s.client.ListenWith(s.context(t), "unix", "/conformance", client.ListenOptions{User: user}); !errors.Is(err, fs.ErrPermission) {
-		t.Errorf("in a directory of root's: %v", err)
+	locked := s.path(t, "locked")
+	if err := s.client.Files().Mkdir(s.context(t), locked, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.client.ListenWith(s.context(t), "unix", locked+"/s", client.ListenOptions{User: user}); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("in a directory of the agent's: %v", err)
 	}
 	theirs.Close()
 	eventually(t, "the file is gone", func() bool {

@@ -26,7 +26,7 @@ const (
 	// machine with 10,000 sockets, too.
 	dutyCycle = 250
 	// maxRest bounds the time between two looks, however dear they are.
-	maxRest = 10 * time.Second
+	maxRest = 5 * time.Second
 )
 
 // snapshot is what listened at one moment. It never changes.
