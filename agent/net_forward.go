@@ -7,7 +7,9 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync/atomic"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/mem"
@@ -136,38 +138,74 @@ func (f *forward) carry(ctx context.Context, end context.CancelCauseFunc) error 
 // deliver sends what the guest's end sends, and its end. A call that is ended
 // has its connection closed under the read.
 func (f *forward) deliver() error {
-	size := idleBuffer
-	if f.datagram {
-		size = maxDatagram
+	socket, ok := f.conn.(syscall.Conn)
+	if !ok {
+		return invalidRequest("connection: a %T has no descriptor", f.conn)
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return err
 	}
 	for {
-		b := f.service.pool.Get(size)
-		n, err := f.conn.Read(*b)
-		if n > 0 || f.datagram && err == nil {
-			if !f.datagram {
-				size = nextSize(len(*b), n)
-			}
-			if err := f.send(b, n); err != nil {
-				return err
-			}
-		} else {
-			f.service.pool.Put(b)
-		}
+		b, err := f.read(raw)
 		switch {
 		case errors.Is(err, io.EOF):
 			return f.stream.Send(&guestdv1.ForwardResponse{Event: &guestdv1.ForwardResponse_Eof{Eof: &guestdv1.ForwardEof{}}})
 		case f.datagram && errors.Is(err, unix.ECONNREFUSED):
 			// Said of an earlier datagram; a later one may be welcome.
+			continue
 		case err != nil:
+			return err
+		}
+		if err := f.send(b); err != nil {
 			return err
 		}
 	}
 }
 
-// send sends the first n bytes of a buffer of the pool, and gives it up.
-func (f *forward) send(b *[]byte, n int) error {
+// read waits for bytes and returns them in a buffer of the pool. While it waits
+// it holds none: a thousand quiet connections need no memory.
+func (f *forward) read(raw syscall.RawConn) (b *[]byte, err error) {
+	pool := f.service.pool
+	var n int
+	rawErr := raw.Read(func(fd uintptr) bool {
+		b = pool.Get(wire.ChunkSize)
+		for {
+			if n, err = unix.Read(int(fd), *b); !errors.Is(err, unix.EINTR) {
+				break
+			}
+		}
+		if err != nil {
+			pool.Put(b)
+		}
+		return !errors.Is(err, unix.EAGAIN)
+	})
+	switch {
+	case rawErr != nil:
+		return nil, rawErr
+	case err != nil:
+		return nil, &net.OpError{Op: "read", Net: f.conn.LocalAddr().Network(), Err: os.NewSyscallError("read", err)}
+	case n == 0 && !f.datagram:
+		pool.Put(b)
+		return nil, io.EOF
+	case n <= smallRead:
+		// Thousands of these may be under way at once, but few of the others:
+		// gRPC bounds them by their bytes.
+		small := pool.Get(n)
+		copy(*small, *b)
+		pool.Put(b)
+		return small, nil
+	}
 	*b = (*b)[:n]
-	if n == 0 {
+	return b, nil
+}
+
+// smallRead is what is worth a copy, so as not to keep a large buffer for it.
+const smallRead = 16 << 10
+
+// send sends a buffer of the pool, and gives it up.
+func (f *forward) send(b *[]byte) error {
+	if len(*b) == 0 {
 		f.service.pool.Put(b)
 		return f.stream.SendMsg(&wire.Data{Field: forwardOutput})
 	}
