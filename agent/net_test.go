@@ -6,20 +6,15 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
 )
@@ -398,188 +393,6 @@ func TestForwardSlowBesideFast(t *testing.T) {
 	}
 }
 
-func (a *netAgent) listen(t *testing.T, req *guestdv1.ListenRequest) (guestdv1.NetService_ListenClient, string, context.CancelFunc) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(testContext(t))
-	t.Cleanup(cancel)
-	stream, err := a.Listen(ctx, req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, err := stream.Recv()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return stream, resp.GetListening().GetAddress(), cancel
-}
-
-func acceptRequest(t *testing.T, stream guestdv1.NetService_ListenClient) *guestdv1.ForwardRequest {
-	t.Helper()
-	resp, err := stream.Recv()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &guestdv1.ForwardRequest{Request: &guestdv1.ForwardRequest_Accept{Accept: &guestdv1.ForwardAccept{ConnectionId: resp.GetConnection().GetId()}}}
-}
-
-func TestListen(t *testing.T) {
-	a := serveNet(t)
-	for network, address := range map[string]string{"tcp": "localhost:0", "unix": filepath.Join(sharedDir(t), "s"), "unix ": "@guestd-test-" + strconv.Itoa(os.Getpid())} {
-		network = strings.TrimSpace(network)
-		stream, bound, cancel := a.listen(t, &guestdv1.ListenRequest{Network: network, Address: address})
-		dial := func() net.Conn {
-			conn, err := net.Dial(network, bound)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { conn.Close() })
-			return conn
-		}
-		conn := dial()
-		f := a.mustOpen(t, acceptRequest(t, stream))
-		unclaimed := dial()
-		request := acceptRequest(t, stream)
-		cancel()
-		// What is taken up outlives the listener; what waits does not.
-		if _, err := unclaimed.Read(make([]byte, 1)); err == nil {
-			t.Error("what waited is still there")
-		}
-		if _, err := a.open(t, request); status.Code(err) != codes.NotFound {
-			t.Errorf("taken up after the end: %v", err)
-		}
-		eventually(t, "the listener is gone", func() bool {
-			late, err := net.Dial(network, bound)
-			if err == nil {
-				late.Close()
-			}
-			return err != nil
-		}, nil)
-		f.send(t, dataRequest([]byte("hello")), forwardEOF())
-		if got, err := io.ReadAll(conn); err != nil || string(got) != "hello" {
-			t.Errorf("%s: %q, %v", network, got, err)
-		}
-		conn.Close()
-		if _, eof, err := f.rest(); !eof || !errors.Is(err, io.EOF) {
-			t.Errorf("%s: eof %v, %v", network, eof, err)
-		}
-	}
-}
-
-// More than may wait at once are not lost.
-func TestListenMany(t *testing.T) {
-	a := serveNet(t)
-	stream, bound, _ := a.listen(t, &guestdv1.ListenRequest{Network: "tcp", Address: "127.0.0.1:0"})
-	const n = maxWaiting + 50
-	conns := make([]net.Conn, n)
-	for i := range conns {
-		conn, err := net.Dial("tcp", bound)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		conns[i] = conn
-	}
-	for range conns {
-		f := a.mustOpen(t, acceptRequest(t, stream))
-		f.send(t, dataRequest([]byte("x")), forwardClose())
-	}
-	for _, conn := range conns {
-		if got, err := io.ReadAll(conn); err != nil || string(got) != "x" {
-			t.Fatalf("%q, %v", got, err)
-		}
-	}
-}
-
-func TestListenErrors(t *testing.T) {
-	a := serveNet(t)
-	taken := listenLocal(t, "tcp").Addr().String()
-	for name, c := range map[string]struct {
-		req    *guestdv1.ListenRequest
-		code   codes.Code
-		reason guestdv1.ErrorReason
-	}{
-		"taken":   {&guestdv1.ListenRequest{Network: "tcp", Address: taken}, codes.FailedPrecondition, guestdv1.ErrorReason_ERROR_REASON_SYSTEM},
-		"udp":     {&guestdv1.ListenRequest{Network: "udp", Address: "127.0.0.1:0"}, codes.InvalidArgument, guestdv1.ErrorReason_ERROR_REASON_INVALID_REQUEST},
-		"mode":    {&guestdv1.ListenRequest{Network: "unix", Address: "/x", Mode: 0o4600}, codes.InvalidArgument, guestdv1.ErrorReason_ERROR_REASON_INVALID_REQUEST},
-		"no user": {&guestdv1.ListenRequest{Network: "unix", Address: "/x", User: "nobody-at-all"}, codes.NotFound, guestdv1.ErrorReason_ERROR_REASON_UNKNOWN_USER},
-		"owner":   {&guestdv1.ListenRequest{Network: "unix", Address: "/x", Owner: "nobody-at-all"}, codes.NotFound, guestdv1.ErrorReason_ERROR_REASON_UNKNOWN_USER},
-		"no dir":  {&guestdv1.ListenRequest{Network: "unix", Address: "/nowhere/at/all"}, codes.NotFound, guestdv1.ErrorReason_ERROR_REASON_NOT_FOUND},
-	} {
-		stream, err := a.Listen(testContext(t), c.req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = stream.Recv()
-		t.Run(name, func(t *testing.T) { wantFailure(t, err, c.code, c.reason) })
-	}
-}
-
-// portHelper is a program that listens on a port and prints it.
-const portHelper = `import socket, sys, time
-s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen()
-print(s.getsockname()[1], flush=True)
-time.sleep(1000)`
-
-func TestPorts(t *testing.T) {
-	if _, err := os.Stat("/usr/bin/python3"); err != nil {
-		t.Skip("SKIP: no python3 to listen")
-	}
-	a := serveNet(t)
-	ctx, cancel := context.WithCancel(testContext(t))
-	defer cancel()
-	watch, err := a.WatchPorts(ctx, &guestdv1.WatchPortsRequest{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := watch.Recv(); err != nil {
-		t.Fatal(err)
-	}
-	// Not the process itself, but its child.
-	x := a.exec(t, startRequest(&guestdv1.ProcessSpec{Args: []string{"sh", "-c", "python3 -c '" + portHelper + "'; true"}, Id: "server"}))
-	var port uint32
-	for port == 0 {
-		resp, err := x.Recv()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if data := resp.GetStdout().GetData(); len(data) > 0 {
-			_, _ = fmt.Sscan(string(data), &port)
-		}
-	}
-	check := func(ports []*guestdv1.Port) bool {
-		i := slices.IndexFunc(ports, func(p *guestdv1.Port) bool { return p.Port == port })
-		if i < 0 {
-			return false
-		}
-		p := ports[i]
-		if p.Network != "tcp" || p.Address != "127.0.0.1" || p.Pid == 0 || p.Uid != uint32(os.Geteuid()) || p.ProcessId != "server" || !strings.HasPrefix(p.ProcessName, "python3") {
-			t.Errorf("port: %v", p)
-		}
-		return true
-	}
-	list, err := a.ListPorts(testContext(t), &guestdv1.ListPortsRequest{})
-	if err != nil || !check(list.Ports) {
-		t.Errorf("%v, %v", list, err)
-	}
-	await := func(which func(*guestdv1.WatchPortsResponse) []*guestdv1.Port) {
-		t.Helper()
-		for {
-			resp, err := watch.Recv()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if check(which(resp)) {
-				return
-			}
-		}
-	}
-	await((*guestdv1.WatchPortsResponse).GetOpened)
-	if _, err := a.Signal(testContext(t), &guestdv1.SignalRequest{Process: "server", Name: "KILL", Scope: guestdv1.SignalScope_SIGNAL_SCOPE_TREE}); err != nil {
-		t.Fatal(err)
-	}
-	await((*guestdv1.WatchPortsResponse).GetClosed)
-}
-
 // A server that ends tells every call, and resets every connection.
 func TestNetShutdown(t *testing.T) {
 	a := serveNet(t)
@@ -596,28 +409,5 @@ func TestNetShutdown(t *testing.T) {
 	wantFailure(t, err, codes.Unavailable, guestdv1.ErrorReason_ERROR_REASON_SHUTTING_DOWN)
 	if _, err := io.ReadAll(conn); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("the guest's end reads %v", err)
-	}
-}
-
-func TestSendPorts(t *testing.T) {
-	ports := make([]*guestdv1.Port, maxPortBatch+1)
-	for i := range ports {
-		ports[i] = &guestdv1.Port{Port: uint32(i)}
-	}
-	var opened, closed []*guestdv1.Port
-	var more []bool
-	err := sendPorts(&guestdv1.WatchPortsResponse{Opened: ports, Closed: ports[:2]}, func(r *guestdv1.WatchPortsResponse) error {
-		opened, closed, more = append(opened, r.Opened...), append(closed, r.Closed...), append(more, r.More)
-		return nil
-	})
-	if err != nil || !slices.Equal(opened, ports) || !slices.Equal(closed, ports[:2]) || !slices.Equal(more, []bool{true, false}) {
-		t.Errorf("%d opened, %d closed, more %v, %v", len(opened), len(closed), more, err)
-	}
-	more = nil
-	if err := sendPorts(&guestdv1.WatchPortsResponse{}, func(r *guestdv1.WatchPortsResponse) error {
-		more = append(more, r.More)
-		return nil
-	}); err != nil || !slices.Equal(more, []bool{false}) {
-		t.Errorf("nothing: %v, %v", more, err)
 	}
 }

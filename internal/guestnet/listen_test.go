@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/guestd/guestd/internal/guestnet"
+	"github.com/guestd/guestd/internal/passwd"
 	"golang.org/x/sys/unix"
 )
 
@@ -236,3 +238,37 @@ func TestListenErrors(t *testing.T) {
 		t.Errorf("an address of others: %v", err)
 	}
 }
+
+// An agent that is nobody special can be nobody else, and says so.
+func TestUnprivileged(t *testing.T) {
+	if os.Getenv("GUESTNET_UNPRIVILEGED") != "" {
+		d := guestnet.Dialer{User: &otherUser}
+		if _, err := d.DialContext(testContext(t), "unix", "/x"); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("dial: %v", err)
+		}
+		if _, err := guestnet.Listen(testContext(t), guestnet.ListenSpec{Network: "tcp", Address: "127.0.0.1:0", User: &otherUser}); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("listen: %v", err)
+		}
+		return
+	}
+	needRoot(t)
+	// A copy of the test's program, where that user may execute it.
+	program, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(openDir(t), "test")
+	if err := os.WriteFile(path, program, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(path, "-test.run=^TestUnprivileged$")
+	cmd.Env = append(os.Environ(), "GUESTNET_UNPRIVILEGED=1")
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: stranger.UID, Gid: stranger.GID}}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// otherUser is somebody else than the stranger.
+var otherUser = passwd.Identity{Name: "61236", UID: 61236, GID: 61236, Groups: []uint32{61236}, Home: "/"}

@@ -34,6 +34,9 @@ func as(user *passwd.Identity, fn func() error) error {
 	}
 	runtime.LockOSThread()
 	own, err := threadRights()
+	if err == nil && !own.mayBecome() {
+		err = unix.EPERM
+	}
 	if err != nil {
 		runtime.UnlockOSThread()
 		return &fsops.IdentityError{Identity: *user, Err: err}
@@ -64,6 +67,12 @@ func threadRights() (*rights, error) {
 	}
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	return own, unix.Capget(&header, &own.caps[0])
+}
+
+// mayBecome reports whether a thread with these rights may take on a user's.
+func (r *rights) mayBecome() bool {
+	const need = 1<<unix.CAP_SETUID | 1<<unix.CAP_SETGID
+	return r.caps[0].Effective&need == need
 }
 
 // become makes the calling thread the user's. It may fail half way.
