@@ -90,16 +90,7 @@ func (c *cgroup) contains(pid int) bool {
 	if err != nil {
 		return false
 	}
-	// What the file says is relative to the root of the cgroup namespace, and
-	// the mount may show a part: the last two elements, the table's name and
-	// the process's, are unique.
-	name := "/" + filepath.Base(filepath.Dir(c.dir)) + "/" + filepath.Base(c.dir)
-	for line := range strings.Lines(string(b)) {
-		if path, ok := strings.CutPrefix(line, "0::"); ok {
-			return strings.Contains(strings.TrimSpace(path)+"/", name+"/")
-		}
-	}
-	return false
+	return strings.Contains(unifiedPath(string(b))+"/", cgroupName(c.dir)+"/")
 }
 
 // remove removes the cgroup and those below; EBUSY says that something is

@@ -45,8 +45,9 @@ func unifiedPath(file string) string {
 	return ""
 }
 
-// cgroupName is the part of a process's cgroup that is unique: the table's name
-// and the process's.
+// cgroupName is the end of a process's cgroup: the table's name and the
+// process's, which are unique. What stands before them in /proc depends on the
+// root of the cgroup namespace, and the mount may show a part.
 func cgroupName(dir string) string {
 	return "/" + filepath.Base(filepath.Dir(dir)) + "/" + filepath.Base(dir)
 }
