@@ -18,6 +18,7 @@ import (
 
 	"github.com/guestd/guestd/internal/boot"
 	"github.com/guestd/guestd/proc"
+	"github.com/guestd/guestd/sshd/scp"
 )
 
 // version is set by the linker; see the Makefile.
@@ -38,6 +39,7 @@ Usage:
   guestd serve [options]   serve until SIGTERM; 'guestd serve --help' lists them
   guestd sftp-server       serve SFTP on standard input and output, with the
                            options of OpenSSH's; also when called sftp-server
+  guestd scp               the far half of 'scp -O'; also when called scp
   guestd version           print the version
   guestd help              print this
 
@@ -83,6 +85,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return fail(stderr, serve(args[1:], stderr))
 	case "sftp-server":
 		return fail(stderr, sftpServer(args[1:], os.Stdin, stdout, stderr))
+	case "scp":
+		return fail(stderr, runSCP(args[1:], stdio{os.Stdin, stdout}, stdout))
 	case "version", "-version", "--version":
 		fmt.Fprintf(stdout, "guestd %s %s/%s %s\n", buildVersion(), runtime.GOOS, runtime.GOARCH, runtime.Version())
 		return 0
@@ -121,6 +125,8 @@ func fail(stderr io.Writer, err error) int {
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 		return 0
+	case errors.Is(err, scp.ErrIncomplete):
+		return exitFailure // the other side has told its user
 	case errors.As(err, &bad):
 		fmt.Fprintf(stderr, "guestd: %v\n", err)
 		return exitUsage

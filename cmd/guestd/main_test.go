@@ -12,7 +12,8 @@ import (
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"guestd": main,
+		"guestd":      main,
+		"sftp-server": main, // a link of that name
 	})
 }
 

@@ -10,7 +10,6 @@ import (
 	"io"
 	"log/slog"
 	"log/syslog"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -197,15 +196,7 @@ func (o sftpOptions) logger(stderr io.Writer) *slog.Logger {
 }
 
 func (o sftpOptions) server(log *slog.Logger) (*sftp.Server, error) {
-	system, err := fsops.New(fsops.Config{Logger: log})
-	if err != nil {
-		return nil, err
-	}
-	cwd, err := os.Getwd()
-	if err != nil {
-		cwd = "/"
-	}
-	files, err := system.Own(cwd)
+	files, err := ownFiles()
 	if err != nil {
 		return nil, err
 	}
@@ -216,7 +207,7 @@ func (o sftpOptions) server(log *slog.Logger) (*sftp.Server, error) {
 	}
 	server := &sftp.Server{
 		Files:    files,
-		Dir:      cwd,
+		Dir:      files.Base(),
 		Umask:    &umask,
 		ReadOnly: o.readOnly,
 		Logger:   log,

@@ -14,7 +14,7 @@ import (
 const toolDir = "/run/guestd/bin"
 
 // tools are the programs that guestd is when it is called by their names.
-func tools() []string { return []string{"sftp-server"} }
+func tools() []string { return []string{"scp", "sftp-server"} }
 
 // linkTools makes the links and returns toolDir, or "" where they cannot be
 // made: sessions then have what the guest has.
