@@ -12,12 +12,17 @@ import (
 // one WRITE of the size that small clients use.
 const inputBuffer = 64 << 10
 
+// maxInput holds the largest packet, or many smaller ones of a client that sends
+// ahead, which are then answered together.
+const maxInput = lengthSize + maxPacket
+
 // input cuts a stream into packets. Its buffer grows with what has arrived,
 // never by what a length promises.
 type input struct {
 	r          io.Reader
 	buf        []byte
-	begin, end int // what is in buf
+	begin, end int  // what is in buf
+	ahead      bool // the last read left no room: there is more
 }
 
 func newInput(r io.Reader) *input { return &input{r: r, buf: make([]byte, inputBuffer)} }
@@ -69,14 +74,13 @@ func (in *input) fill(n int) error {
 	if in.begin == in.end {
 		in.begin, in.end = 0, 0
 	}
-	if in.begin > 0 && (in.end == len(in.buf) || in.begin+n > len(in.buf)) {
+	if in.ahead && len(in.buf) < maxInput {
+		grown := make([]byte, min(2*len(in.buf), maxInput))
+		in.end = copy(grown, in.buf[in.begin:in.end])
+		in.buf, in.begin = grown, 0
+	} else if in.begin > 0 && (in.end == len(in.buf) || in.begin+n > len(in.buf)) {
 		in.end = copy(in.buf, in.buf[in.begin:in.end])
 		in.begin = 0
-	}
-	if in.end == len(in.buf) {
-		grown := make([]byte, min(2*len(in.buf), lengthSize+maxPacket))
-		copy(grown, in.buf[:in.end])
-		in.buf = grown
 	}
 	free := in.buf[in.end:]
 	// Of a large packet exactly the rest: what follows it would have to be
@@ -86,6 +90,7 @@ func (in *input) fill(n int) error {
 	}
 	got, err := in.r.Read(free)
 	in.end += got
+	in.ahead = in.end == len(in.buf)
 	if got > 0 {
 		return nil
 	}

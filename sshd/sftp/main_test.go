@@ -24,7 +24,7 @@ const patience = 30 * time.Second
 // client speaks SFTP to one server, one request at a time unless a test sends
 // and receives by itself.
 type client struct {
-	t      *testing.T
+	t      testing.TB
 	conn   net.Conn
 	lastID uint32
 }
@@ -158,7 +158,7 @@ func (c *client) hello() map[string]string {
 }
 
 // ownFiles is the view of the test's own user with the base dir.
-func ownFiles(t *testing.T, dir string) *fsops.FS {
+func ownFiles(t testing.TB, dir string) *fsops.FS {
 	t.Helper()
 	system, err := fsops.New(fsops.Config{})
 	if err != nil {
@@ -173,7 +173,7 @@ func ownFiles(t *testing.T, dir string) *fsops.FS {
 
 // startServer serves a session in dir and returns its client. What Serve
 // returns is sent on the channel.
-func startServer(t *testing.T, dir string, server Server) (*client, <-chan error) {
+func startServer(t testing.TB, dir string, server Server) (*client, <-chan error) {
 	t.Helper()
 	if server.Files == nil {
 		server.Files = ownFiles(t, dir)
@@ -205,7 +205,7 @@ func newClient(t *testing.T, dir string, server Server) *client {
 }
 
 // socketPair returns the two ends of a stream.
-func socketPair(t *testing.T) (near, far net.Conn) {
+func socketPair(t testing.TB) (near, far net.Conn) {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -222,7 +222,7 @@ func socketPair(t *testing.T) (near, far net.Conn) {
 	return ends[0], ends[1]
 }
 
-func writeFile(t *testing.T, path, content string) {
+func writeFile(t testing.TB, path, content string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
 		t.Fatal(err)

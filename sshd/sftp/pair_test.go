@@ -22,7 +22,7 @@ import (
 const opensshServer = "/usr/lib/openssh/sftp-server"
 
 // newOpenSSH starts OpenSSH's server in dir, with the umask of ours.
-func newOpenSSH(t *testing.T, dir string, args ...string) *client {
+func newOpenSSH(t testing.TB, dir string, args ...string) *client {
 	t.Helper()
 	if _, err := os.Stat(opensshServer); err != nil {
 		t.Skipf("OpenSSH's sftp-server is not here (apt install openssh-sftp-server): %v", err)
