@@ -4,8 +4,6 @@ package sftp
 
 import (
 	"encoding/binary"
-	"errors"
-	"io"
 	"math"
 	"strings"
 
@@ -150,36 +148,12 @@ func (s *session) copyData(id uint32, f *fields) {
 	case !from.seekable || from.queue != nil || to.queue != nil:
 		s.status(id, unix.ESPIPE) // it would keep the session waiting
 	default:
-		err := s.copyRange(to, from, int64(offset), int64(at), size)
+		count := int64(-1)
+		if size > 0 {
+			count = int64(min(size, math.MaxInt64))
+		}
+		n, err := from.CopyTo(s.ctx, to.Handle, int64(at), int64(offset), count)
+		from.read, to.written = from.read+n, to.written+n
 		s.done(id, Op{Request: "copy-data", Path: from.path, Target: to.path, Err: err})
 	}
-}
-
-// copyRange copies size bytes. A source that ends before gives io.EOF unless
-// size is 0.
-func (s *session) copyRange(to, from *file, offset, at int64, size uint64) error {
-	buf := make([]byte, maxTransfer)
-	for left := size; size == 0 || left > 0; {
-		part := buf
-		if size > 0 {
-			part = buf[:min(left, maxTransfer)]
-		}
-		n, err := from.ReadAt(s.ctx, part, at)
-		if n > 0 {
-			from.read += int64(n)
-			written, err := to.WriteAt(s.ctx, part[:n], offset)
-			to.written += int64(written)
-			if err != nil {
-				return err
-			}
-			at, offset, left = at+int64(n), offset+int64(n), left-uint64(n)
-		}
-		if errors.Is(err, io.EOF) && (size == 0 || left == 0) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
