@@ -94,15 +94,19 @@ func describe(a answer) string {
 
 func describeAttrs(f *fields) string {
 	at := f.attrs()
-	age := "now"
-	if at.mtime < 1<<30 {
-		age = fmt.Sprint(at.atime, at.mtime)
-	}
 	size := at.size
 	if at.perm&unix.S_IFMT == unix.S_IFDIR {
 		size = 0
 	}
-	return fmt.Sprintf("flags %x size %d owner %d:%d perm %o times %s", at.flags, size, at.uid, at.gid, at.perm, age)
+	return fmt.Sprintf("flags %x size %d owner %d:%d perm %o times %s %s", at.flags, size, at.uid, at.gid, at.perm, moment(at.atime), moment(at.mtime))
+}
+
+// moment is a time, or "now" for any of this test's run.
+func moment[T uint32 | int64](seconds T) string {
+	if seconds >= 1<<30 {
+		return "now"
+	}
+	return fmt.Sprint(seconds)
 }
 
 // TestPair has OpenSSH's server and ours do the same in two trees and compares
@@ -188,9 +192,7 @@ func tree(t *testing.T, dir string) string {
 			content, _ := os.ReadFile(path)
 			fmt.Fprintf(&out, " %q", content)
 		}
-		if stat.Mtim.Sec < 1<<30 {
-			fmt.Fprintf(&out, " %d %d", stat.Atim.Sec, stat.Mtim.Sec)
-		}
+		fmt.Fprintf(&out, " %s %s", moment(stat.Atim.Sec), moment(stat.Mtim.Sec))
 		if target, err := os.Readlink(path); err == nil {
 			fmt.Fprintf(&out, " -> %s", target)
 		}
