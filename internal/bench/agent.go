@@ -19,11 +19,12 @@ import (
 	"github.com/guestd/guestd/vsock"
 )
 
-// agent is a running `guestd serve` on a unix socket, with a client.
+// agent is a running `guestd serve` on unix sockets, with a client.
 type agent struct {
 	*client.Client
 	cmd    *exec.Cmd
 	socket string
+	ssh    string // the SSH server's socket
 	dir    string
 	log    bytes.Buffer
 }
@@ -35,8 +36,8 @@ func (b *bench) startAgent(ctx context.Context) (*agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &agent{dir: dir, socket: filepath.Join(dir, "s")}
-	a.cmd = exec.Command(b.guestd, "serve", "--listen", "unix:"+a.socket)
+	a := &agent{dir: dir, socket: filepath.Join(dir, "s"), ssh: filepath.Join(dir, "ssh")}
+	a.cmd = exec.Command(b.guestd, "serve", "--listen", "unix:"+a.socket, "--ssh", "unix:"+a.ssh)
 	a.cmd.Stderr = &a.log
 	if err := a.cmd.Start(); err != nil {
 		return nil, err

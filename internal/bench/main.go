@@ -48,6 +48,11 @@ func measurements() []measurement {
 		{"P2", uploadFile},
 		{"P3", downloadFile},
 		{"P4", uploadTree},
+		{"P5", withSSH(sshCold, "P5")},
+		{"P6", withSSH(sshWarm, "P6")},
+		{"P7", withSSH(sshBulk, "P7", "P8")},
+		{"P9", withSSH(sftpBulk, "P9")},
+		{"P10", withSSH(keyPress, "P10")},
 		{"P11", binarySize},
 		{"P12", idleMemory},
 		{"P13", startUp},
@@ -64,6 +69,13 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == peerCommand {
 		fmt.Fprintln(os.Stderr, "bench peer:", servePeer(os.Args[2:]))
 		os.Exit(1)
+	}
+	if len(os.Args) > 1 && os.Args[1] == connectCommand {
+		if err := connectTo(os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, "bench connect:", err)
+			os.Exit(1)
+		}
+		return
 	}
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
