@@ -71,8 +71,8 @@ e2e: guestd guestctl ## Boot a microVM and run the conformance suite in it, over
 clients: guestd tools ## Stock gRPC clients: grpcurl by reflection, and Python's grpcio.
 	scripts/test-clients.sh
 
-# The laboratory in which stock SSH clients meet a server. Until guestd has an
-# SSH door it is OpenSSH's own sshd (DOOR=stock), to see that the tests are right.
+# The laboratory in which stock SSH clients meet a server: guestd's, or with
+# DOOR=stock OpenSSH's own sshd, to see that the tests are right.
 .PHONY: sshlab
 sshlab:
 	$(GO) build -trimpath -buildvcs=false -o $(BIN)/sshlab ./internal/sshlab

@@ -65,8 +65,8 @@ type outcome struct {
 }
 
 // TestPairStock compares OpenSSH's server with itself: so the cases leave the
-// same outcome each time. guestd's is to be the second server once it has an
-// SSH door: each difference is then its own.
+// same outcome each time, and each difference that TestPairGuestd finds is
+// guestd's own.
 func TestPairStock(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs each case twice")
