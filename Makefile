@@ -89,6 +89,10 @@ ssh-clients: guestd guestctl sshlab ## Stock SSH clients, each checked on conten
 ssh-regress: guestd guestctl sshlab ## OpenSSH's own regress scripts (docs/ssh-regress.md).
 	scripts/openssh-regress.sh $(SCRIPTS)
 
+.PHONY: ssh-pair
+ssh-pair: ## The same client commands against guestd and OpenSSH's sshd, compared.
+	$(GO) test -count=1 -run TestPair ./internal/sshlab
+
 .PHONY: fuzz
 fuzz: ## Run every fuzzer for FUZZTIME (10s) each.
 	scripts/fuzz.sh "$(or $(FUZZTIME),10s)"

@@ -14,8 +14,12 @@ import (
 // twice the time per byte, and MACs that are not encrypt-then-MAC. Without both
 // there is nothing for the Terrapin attack (CVE-2023-48795) to hold on to, even
 // where a client lacks strict key exchange.
-func algorithms() ssh.Config {
-	return ssh.Config{
+//
+// Dropbear's client, to which alone the older MACs are offered, has no others.
+// With ctr they are sound, only not the better construction; and Terrapin needs
+// encrypt-then-MAC with cbc, or chacha20-poly1305.
+func algorithms(client string) ssh.Config {
+	config := ssh.Config{
 		KeyExchanges: []string{ssh.KeyExchangeMLKEM768X25519, ssh.KeyExchangeCurve25519},
 		Ciphers: []string{
 			ssh.CipherAES128GCM, ssh.CipherAES256GCM,
@@ -23,6 +27,10 @@ func algorithms() ssh.Config {
 		},
 		MACs: []string{ssh.HMACSHA256ETM, ssh.HMACSHA512ETM},
 	}
+	if strings.HasPrefix(client, "SSH-2.0-dropbear") {
+		config.MACs = append(config.MACs, ssh.HMACSHA256, ssh.HMACSHA512)
+	}
+	return config
 }
 
 // publicKeyAlgorithms are those of signatures by users' keys. The keys

@@ -26,11 +26,12 @@ var (
 // a secret has as many bits as a key. People have many keys in their agents.
 const maxAuthTries = 20
 
-// serverConfig asks package access about whoever comes. What it finds out is
-// in c.grant when the handshake has succeeded.
-func (c *conn) serverConfig() *ssh.ServerConfig {
+// serverConfig asks package access about whoever comes; client is what that
+// calls its program. What it finds out is in c.grant when the handshake has
+// succeeded.
+func (c *conn) serverConfig(client string) *ssh.ServerConfig {
 	config := &ssh.ServerConfig{
-		Config:                  algorithms(),
+		Config:                  algorithms(client),
 		PublicKeyAuthAlgorithms: publicKeyAlgorithms(),
 		ServerVersion:           banner(c.server.config.Version),
 		MaxAuthTries:            maxAuthTries,

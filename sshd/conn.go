@@ -62,7 +62,7 @@ func (s *Server) serve(nc net.Conn) {
 
 	b := newBacklog(s.backlogLimit)
 	c := &conn{server: s, account: account, backlog: b}
-	c.wire = newWire(&identified{Conn: nc}, &s.buffers, s.config.WriteTimeout, b, account.Count)
+	c.wire = newWire(nc, &s.buffers, s.config.WriteTimeout, b, account.Count)
 	defer func() { _ = c.wire.Close() }()
 	// Revoked, killed, shut down: at once, whatever is on its way.
 	defer context.AfterFunc(ctx, c.wire.abort)()
@@ -81,7 +81,11 @@ func (s *Server) serve(nc net.Conn) {
 func (c *conn) handshake(ctx context.Context, cancel context.CancelCauseFunc) (<-chan ssh.NewChannel, <-chan *ssh.Request, error) {
 	grace := time.AfterFunc(c.server.config.LoginGrace, func() { cancel(errLoginGrace) })
 	defer grace.Stop()
-	transport, channels, requests, err := ssh.NewServerConn(c.wire, c.serverConfig())
+	identified, err := identify(c.wire, banner(c.server.config.Version))
+	if err != nil {
+		return nil, nil, err
+	}
+	transport, channels, requests, err := ssh.NewServerConn(identified, c.serverConfig(identified.client))
 	if err != nil {
 		return nil, nil, err
 	}

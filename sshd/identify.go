@@ -6,31 +6,74 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
 )
 
-// identification is how every client's first line begins (RFC 4253 §4.2).
-const identification = "SSH-"
+const (
+	// identification is how every client's first line begins, and maxFirstLine
+	// how long it may be (RFC 4253 §4.2).
+	identification = "SSH-"
+	maxFirstLine   = 255
+)
 
 // errNotSSH ends a connection on which no SSH is spoken.
 var errNotSSH = errors.New("the peer does not speak SSH")
 
-// An identified connection ends at once if what comes first is not SSH's, and
-// says so to whoever has come to the wrong door, as OpenSSH does. x/crypto/ssh
-// would wait for the rest of a line that may never come.
+// An identified connection is one of which the first lines have been
+// exchanged, before x/crypto/ssh does it: who the client is decides what is
+// offered to it, and one that does not speak SSH is told so at once, as OpenSSH
+// does, instead of being waited for.
 type identified struct {
 	net.Conn
-	known int // bytes of identification that have come
+	client string // what it calls itself
+	unsent int    // bytes of our line that x/crypto/ssh has still to write
+	unread []byte // of the client's line, as it came
 }
 
-// Read is for one goroutine.
-func (c *identified) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	for i := 0; i < n && c.known < len(identification); i++ {
-		if b[i] != identification[c.known] {
-			_, _ = io.WriteString(c.Conn, "Invalid SSH identification string.\r\n")
-			return 0, errNotSSH
-		}
-		c.known++
+// identify exchanges the first lines. Like x/crypto/ssh it reads byte by byte,
+// which the wire below makes cheap.
+func identify(conn net.Conn, banner string) (*identified, error) {
+	own := banner + "\r\n"
+	if _, err := io.WriteString(conn, own); err != nil {
+		return nil, err
 	}
-	return n, err
+	line := make([]byte, 0, maxFirstLine)
+	for len(line) < maxFirstLine {
+		b := line[len(line) : len(line)+1]
+		if _, err := io.ReadFull(conn, b); err != nil {
+			return nil, err
+		}
+		line = line[:len(line)+1]
+		if n := len(line); n <= len(identification) && line[n-1] != identification[n-1] {
+			break
+		}
+		if line[len(line)-1] == '\n' {
+			client := strings.TrimRight(string(line), "\r\n")
+			return &identified{Conn: conn, client: client, unsent: len(own), unread: line}, nil
+		}
+	}
+	_, _ = io.WriteString(conn, "Invalid SSH identification string.\r\n")
+	return nil, errNotSSH
+}
+
+// Read gives the client's line first.
+func (c *identified) Read(b []byte) (int, error) {
+	if len(c.unread) > 0 {
+		n := copy(b, c.unread)
+		c.unread = c.unread[n:]
+		return n, nil
+	}
+	return c.Conn.Read(b)
+}
+
+// Write drops what comes first: our line, which is sent. It is in one Write,
+// and comes before any other goroutine writes.
+func (c *identified) Write(b []byte) (int, error) {
+	dropped := min(c.unsent, len(b))
+	c.unsent -= dropped
+	if dropped == len(b) {
+		return len(b), nil
+	}
+	n, err := c.Conn.Write(b[dropped:])
+	return dropped + n, err
 }
