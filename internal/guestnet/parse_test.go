@@ -87,12 +87,34 @@ func TestPacer(t *testing.T) {
 	if got := p.rest(0, now); got != quickInterval || p.earliest != now.Add(spacing) {
 		t.Errorf("after something happened: %v", got)
 	}
-	// What took long is not done often.
+	// What is dear is not done often, once the savings are used up.
+	p.excite()
+	if got := p.rest(savings, now); got != quickInterval {
+		t.Errorf("from the savings: %v", got)
+	}
 	p.excite()
 	if got := p.rest(time.Millisecond, now); got != dutyCycle*time.Millisecond || p.earliest != now.Add(got) {
-		t.Errorf("after a long look: %v", got)
+		t.Errorf("after a dear look: %v", got)
 	}
 	if got := p.rest(time.Hour, now); got != maxRest {
-		t.Errorf("after a very long look: %v", got)
+		t.Errorf("after a very dear look: %v", got)
+	}
+}
+
+// However often something happens, looking takes what is saved and then its
+// share.
+func TestPacerBudget(t *testing.T) {
+	for _, cost := range []time.Duration{10 * time.Microsecond, 350 * time.Microsecond, 3 * time.Millisecond} {
+		var p pacer
+		began := time.Now()
+		now, used := began, time.Duration(0)
+		for now.Sub(began) < time.Hour {
+			p.excite()
+			now = now.Add(p.rest(cost, now))
+			used += cost
+		}
+		if limit := savings + now.Sub(began)/dutyCycle + cost; used > limit {
+			t.Errorf("looks that cost %v take %v of an hour, more than %v", cost, used, limit)
+		}
 	}
 }

@@ -3,4 +3,4 @@
 package guestnet_test
 
 // raceFactor is how much dearer the race detector makes this package.
-const raceFactor = 6.0
+const raceFactor = 6

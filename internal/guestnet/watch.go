@@ -22,9 +22,11 @@ const (
 	// spacing is the least time between two looks, however much goes on.
 	spacing = 10 * time.Millisecond
 	// dutyCycle bounds what looking may cost: for each moment of it, this many
-	// without, 0.4 percent of one processor. It is the budget on a
-	// machine with 10,000 sockets, too.
+	// without, 0.4 percent of one processor. It is the budget on a machine with
+	// 10,000 sockets, too. What is not used is saved, up to savings, for the
+	// moments in which something happens.
 	dutyCycle = 250
+	savings   = 50 * time.Millisecond
 	// maxRest bounds the time between two looks, however dear they are.
 	maxRest = 5 * time.Second
 )
@@ -217,6 +219,9 @@ type pacer struct {
 	quick    time.Time // until when to look often
 	earliest time.Time // before which not to look, whatever happens
 	excited  bool
+
+	last time.Time     // of the last look
+	debt time.Duration // processor time that was used beyond the budget; negative is saved
 }
 
 // excite makes the next looks quick ones.
@@ -231,7 +236,12 @@ func (p *pacer) rest(cost time.Duration, now time.Time) time.Duration {
 	} else if now.After(p.quick) {
 		p.interval = min(2*p.interval, slowInterval)
 	}
-	least := min(max(spacing, dutyCycle*cost), maxRest)
+	if p.last.IsZero() {
+		p.debt = -savings
+	}
+	p.debt = max(p.debt-now.Sub(p.last)/dutyCycle, -savings) + cost
+	p.last = now
+	least := min(max(spacing, dutyCycle*p.debt), maxRest)
 	p.earliest = now.Add(least)
 	return max(least, p.interval)
 }
