@@ -29,7 +29,10 @@ func TestNeedsMoreThanFree(t *testing.T) {
 	free := int64(disk.Blocks) * disk.Frsize // at most
 	check := func(what string, offset, size int64, want bool) {
 		t.Helper()
-		if got := needsMoreThanFree(int(f.Fd()), offset, size); got != want {
+		if err := unix.Fstatfs(int(f.Fd()), &disk); err != nil {
+			t.Fatal(err)
+		}
+		if got := needsMoreThanFree(&disk, int(f.Fd()), offset, size); got != want {
 			t.Errorf("%s: %v", what, got)
 		}
 	}
