@@ -48,9 +48,10 @@ type Reader struct {
 
 	in      wire.Incoming
 	message guestdv1.ReadResponse
-	scratch []byte
-	rest    []byte // of scratch, not yet read
-	err     error  // what Read returns after rest
+	list    [][]byte // of in; reused
+	pieces  [][]byte // of list, not yet begun
+	rest    []byte   // of the piece at hand, not yet read
+	err     error    // what comes after all of these
 }
 
 // Open opens a file for reading, once and in order. The reader, which ctx ends
@@ -107,39 +108,37 @@ func (r *Reader) Restarts() int { return r.restarts }
 
 // Read reads the next bytes.
 func (r *Reader) Read(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
-	}
-	for len(r.rest) == 0 {
-		if r.err != nil {
-			return 0, r.err
+	n := 0
+	for n < len(p) {
+		if n > 0 && len(r.rest) == 0 && len(r.pieces) == 0 {
+			break // do not wait with something to give
 		}
-		r.rest, r.err = r.next()
+		if err := r.advance(); err != nil {
+			return n, err
+		}
+		m := copy(p[n:], r.rest)
+		n += m
+		r.rest = r.rest[m:]
 	}
-	n := copy(p, r.rest)
-	r.rest = r.rest[n:]
 	return n, nil
 }
 
-// WriteTo writes the rest of the file to w.
+// WriteTo writes the rest of the file to w, in the pieces of at most 16 KiB in
+// which it comes.
 func (r *Reader) WriteTo(w io.Writer) (int64, error) {
 	var total int64
 	for {
-		for len(r.rest) > 0 {
-			n, err := w.Write(r.rest)
-			total += int64(n)
-			r.rest = r.rest[n:]
-			if err != nil {
-				return total, err
-			}
-		}
-		if errors.Is(r.err, io.EOF) {
+		if err := r.advance(); errors.Is(err, io.EOF) {
 			return total, nil
+		} else if err != nil {
+			return total, err
 		}
-		if r.err != nil {
-			return total, r.err
+		n, err := w.Write(r.rest)
+		total += int64(n)
+		r.rest = r.rest[n:]
+		if err != nil {
+			return total, err
 		}
-		r.rest, r.err = r.next()
 	}
 }
 
@@ -154,35 +153,50 @@ func (r *Reader) release() {
 	r.in.Free()
 }
 
-// next receives the next bytes, which may be none. They are valid until the
-// next call.
-func (r *Reader) next() ([]byte, error) {
-	if err := r.call.RecvMsg(&r.in); err != nil {
-		return nil, r.client.mapError("read", r.path, unexpectedEOF(err))
+// advance sees to it that there is a rest, or returns why there is none any
+// more.
+func (r *Reader) advance() error {
+	for len(r.rest) == 0 {
+		if len(r.pieces) > 0 {
+			r.rest, r.pieces = r.pieces[0], r.pieces[1:]
+			r.received += uint64(len(r.rest))
+			if r.sum != nil {
+				r.sum.Write(r.rest)
+			}
+			continue
+		}
+		if r.err == nil {
+			r.err = r.receive()
+		}
+		if r.err != nil {
+			return r.err
+		}
 	}
-	if r.in.Bulk() != 0 {
-		r.scratch = contiguous(&r.in, r.scratch)
-		return r.count(r.scratch), nil
-	}
-	switch part := r.message.GetPart().(type) {
-	case *guestdv1.ReadResponse_Data:
-		return r.count(part.Data), nil
-	case *guestdv1.ReadResponse_Restarted:
-		r.restarts++
-		return nil, nil
-	case *guestdv1.ReadResponse_End:
-		return nil, r.end(part.End)
-	}
-	// Something of a newer agent.
-	return nil, nil
+	return nil
 }
 
-func (r *Reader) count(b []byte) []byte {
-	r.received += uint64(len(b))
-	if r.sum != nil {
-		r.sum.Write(b)
+// receive waits for the next pieces, which may be none.
+func (r *Reader) receive() error {
+	r.in.Free() // it may be long until something comes
+	if err := r.call.RecvMsg(&r.in); err != nil {
+		return r.client.mapError("read", r.path, unexpectedEOF(err))
 	}
-	return b
+	if r.in.Bulk() != 0 {
+		r.list = r.in.AppendTo(r.list[:0])
+		r.pieces = r.list
+		return nil
+	}
+	switch part := r.message.GetPart().(type) {
+	case *guestdv1.ReadResponse_Data: // in an encoding that only some agents use
+		r.list = append(r.list[:0], part.Data)
+		r.pieces = r.list
+	case *guestdv1.ReadResponse_Restarted:
+		r.restarts++
+	case *guestdv1.ReadResponse_End:
+		return r.end(part.End)
+	}
+	// Else it is something of a newer agent.
+	return nil
 }
 
 // end checks what was received; io.EOF if it is right.
