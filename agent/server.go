@@ -134,6 +134,7 @@ func New(config Config) (*Server, error) {
 		grpc.ForceServerCodecV2(wire.NewCodec()),
 		experimental.BufferPool(s.pool), // gRPC's own clears every buffer
 		grpc.ReadBufferSize(wire.ReadBuffer),
+		grpc.WriteBufferSize(wire.WriteBuffer),
 		grpc.StaticStreamWindowSize(wire.UploadWindow),
 		grpc.StaticConnWindowSize(wire.ConnWindow),
 		grpc.MaxConcurrentStreams(maxStreams),

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"io"
 
 	"google.golang.org/grpc"
@@ -16,10 +17,11 @@ type bulkSender struct {
 	call  grpc.ClientStream
 	field protowire.Number
 	pool  *wire.Pool
+	chunk int // how much to send at once; 0: wire.ChunkSize
 }
 
 // buffer is a chunk to be filled and then sent, or dropped.
-func (s *bulkSender) buffer() *[]byte { return s.pool.Get(wire.ChunkSize) }
+func (s *bulkSender) buffer() *[]byte { return s.pool.Get(cmp.Or(s.chunk, wire.ChunkSize)) }
 
 // drop gives a chunk back unsent.
 func (s *bulkSender) drop(b *[]byte) { s.pool.Put(b) }

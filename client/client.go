@@ -130,6 +130,7 @@ func (c *Client) grpcOptions(config Config) []grpc.DialOption {
 		grpc.WithStaticStreamWindowSize(wire.StreamWindow),
 		grpc.WithStaticConnWindowSize(wire.ConnWindow),
 		grpc.WithReadBufferSize(wire.ReadBuffer),
+		grpc.WithWriteBufferSize(wire.WriteBuffer),
 		experimental.WithBufferPool(&c.pool), // gRPC's own clears every buffer
 		grpc.WithDefaultCallOptions(
 			grpc.ForceCodecV2(wire.NewCodec()),

@@ -239,7 +239,7 @@ func (w *fileWrite) start(resumed int64) (*guestdv1.WriteRequest, error) {
 
 // send sends the rest of r. Io.EOF means that the agent has ended the call.
 func (w *fileWrite) send(call guestdv1.FileService_WriteClient, r io.Reader, sum hash.Hash) error {
-	sender := bulkSender{call: call, field: writeDataField, pool: &w.files.client.pool}
+	sender := bulkSender{call: call, field: writeDataField, pool: &w.files.client.pool, chunk: w.chunk()}
 	at := w.resumedAt
 	for {
 		b := sender.buffer()
@@ -261,6 +261,18 @@ func (w *fileWrite) send(call guestdv1.FileService_WriteClient, r io.Reader, sum
 			return nil
 		}
 	}
+}
+
+// chunk is the size of the pieces in which the file is sent. The larger they
+// are the less both ends wait for each other; but of a source whose size nobody
+// knows, which may be slow, a piece should not be long in coming. The byte
+// beyond a small file lets its first piece see its end.
+func (w *fileWrite) chunk() int {
+	if w.options.Size == 0 {
+		return wire.ChunkSize
+	}
+	const least = 4 << 10 // should there be more than was said
+	return int(min(max(w.options.Size-w.resumedAt+1, least), wire.MaxData))
 }
 
 func (w *fileWrite) commit(call guestdv1.FileService_WriteClient, sum hash.Hash) error {
