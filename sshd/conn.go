@@ -121,6 +121,7 @@ func (c *conn) run(ctx context.Context, cancel context.CancelCauseFunc, channels
 		}
 	}
 	// No packet comes any more: the peer has gone, or the context has ended.
+	c.server.log.Debug("ssh connection ended", "connection", c.account.ID(), "error", c.transport.Wait())
 	cancel(errPeerGone)
 	c.tasks.Wait()
 	_ = c.transport.Close()
