@@ -103,14 +103,27 @@ func (s *session) answer(ctx context.Context, r *ssh.Request) {
 }
 
 // hangup ends what the session has with its program when the channel has
-// ended. Who ends of it is the kernel's affair: it sends SIGHUP to a terminal's
-// session, and who uses a pipe finds it closed. Others go on, as with OpenSSH.
+// ended.
 func (s *session) hangup() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.over = true
 	if s.process != nil {
-		s.process.Hangup()
+		hangUp(s.process)
+	}
+}
+
+// hangUp closes what a process has open to us, and sends SIGHUP if it has not
+// ended: the kernel does that to a terminal's session, we to a command's group.
+// OpenSSH lets commands run on until they notice by a pipe; so what nobody can
+// reach any more would stay. What has left its session or ignores the signal
+// goes on, and so does what an ended program has left in the background.
+func hangUp(p *proc.Process) {
+	p.Hangup()
+	select {
+	case <-p.Done():
+	default:
+		_ = p.Signal(syscall.SIGHUP, proc.ScopeGroup)
 	}
 }
 
@@ -120,7 +133,7 @@ func (s *session) runs(p *proc.Process) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.over {
-		p.Hangup()
+		hangUp(p)
 	}
 	s.process = p
 	s.begun <- p

@@ -432,6 +432,7 @@ func TestHangup(t *testing.T) {
 		{"terminal", "echo ready; exec sleep 1000", true},
 		{"reader", "echo ready; exec cat", false},
 		{"writer", "echo ready; exec yes", false},
+		{"neither", "echo ready; sleep 1000; echo not reached", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			args := []string{"-T", c.command}
