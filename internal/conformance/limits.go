@@ -61,7 +61,9 @@ func (s *suite) refused(t *testing.T, controller string, err error) bool {
 
 // forkBomb is contained by a limit on pids, and ends with its tree.
 func (s *suite) forkBomb(t *testing.T) {
-	cmd := s.client.Command("/bin/sh", "-c", "bomb() { bomb | bomb & }; bomb; sleep 1002")
+	marker := longSleep()
+	bomb := "bomb() { bomb | bomb & }; bomb; " + marker
+	cmd := s.client.Command("/bin/sh", "-c", bomb)
 	cmd.Limits = client.Limits{Pids: 30}
 	err := cmd.Start(s.context(t))
 	if s.refused(t, "pids", err) {
@@ -82,6 +84,6 @@ func (s *suite) forkBomb(t *testing.T) {
 	if err := cmd.Wait(); err == nil {
 		t.Error("it ended well")
 	}
-	s.noneLeft(t, "sleep 1002")
-	s.noneLeft(t, "/bin/sh -c bomb() { bomb | bomb & }; bomb; sleep 1002")
+	s.noneLeft(t, marker)
+	s.noneLeft(t, "/bin/sh -c "+bomb)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -32,12 +33,13 @@ func (s *suite) signals(t *testing.T) {
 		}
 	})
 	t.Run("group", func(t *testing.T) {
-		process := s.start(t, "sleep 1000 & sleep 1000 & echo ready; wait")
+		marker := longSleep()
+		process := s.start(t, fmt.Sprintf("%[1]s & %[1]s & echo ready; wait", marker))
 		if err := process.Signal(s.context(t), client.SIGTERM, client.ScopeGroup); err != nil {
 			t.Fatal(err)
 		}
 		s.exit(t, process)
-		s.noneLeft(t, "sleep 1000")
+		s.noneLeft(t, marker)
 	})
 	t.Run("tree", s.signalTree)
 	t.Run("ignores TERM", func(t *testing.T) {
@@ -102,14 +104,17 @@ func (s *suite) exit(t *testing.T, process *client.Process) *client.ExitStatus {
 	return result.Exit
 }
 
+// longSleep is a command line that nothing else on the machine has, such as
+// another run of this suite.
+func longSleep() string { return fmt.Sprintf("sleep %d", 1_000_000+rand.IntN(1_000_000_000)) }
+
 // noneLeft waits until no process of the guest has this command line.
 func (s *suite) noneLeft(t *testing.T, args string) {
 	t.Helper()
 	eventually(t, "no process is "+args, func() bool { return s.count(t, args) == 0 })
 }
 
-// count counts the living processes with a command line. Those of other agents
-// on the same machine are told apart by their arguments.
+// count counts the living processes with a command line.
 func (s *suite) count(t *testing.T, args string) int {
 	t.Helper()
 	found := s.sh(t, `for p in /proc/[0-9]*; do
@@ -124,7 +129,7 @@ func (s *suite) signalTree(t *testing.T) {
 	if !s.info.GetCapabilities().GetCgroupKill() {
 		t.Skip("no cgroup2 to be written to: trees are kept on a best effort")
 	}
-	marker := fmt.Sprintf("sleep 10%d", time.Now().UnixNano()%1_000_000)
+	marker := longSleep()
 	process := s.start(t, fmt.Sprintf("setsid %s & (setsid sh -c '%s & %s' &) ; while :; do sleep 1; done & echo ready; wait", marker, marker, marker))
 	eventually(t, "three processes have escaped their session", func() bool { return s.count(t, marker) == 3 })
 	if err := process.Kill(s.context(t)); err != nil {

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"strings"
 	"sync"
@@ -56,14 +57,15 @@ func (s *suite) terminal(t *testing.T) {
 		}
 	})
 	t.Run("background job", func(t *testing.T) {
-		cmd := s.client.Command("/bin/sh", "-c", `trap "" HUP; sleep 1001 & echo started`)
+		marker := longSleep()
+		cmd := s.client.Command("/bin/sh", "-c", fmt.Sprintf(`trap "" HUP; %s & echo started`, marker))
 		cmd.Terminal = &client.Terminal{}
 		out, err := cmd.Output(s.context(t))
 		if string(out) != "started\r\n" || err != nil {
 			t.Errorf("%q, %v", out, err)
 		}
 		_ = cmd.Process.Kill(s.context(t))
-		s.noneLeft(t, "sleep 1001")
+		s.noneLeft(t, marker)
 	})
 }
 
