@@ -72,8 +72,8 @@ func (c *conn) listenTCP(ctx context.Context, payload []byte) (bool, []byte) {
 	port := uint32(l[0].Addr().(*net.TCPAddr).Port)
 	at := place{host: wanted.Host, port: port}
 	target = net.JoinHostPort(wanted.Host, strconv.FormatUint(uint64(port), 10))
-	if !c.listen(ctx, at, target, l) {
-		return c.refuseListen(target, "too many listeners")
+	if reason := c.listen(ctx, at, target, l); reason != "" {
+		return c.refuseListen(target, reason)
 	}
 	if wanted.Port != 0 {
 		return true, nil
@@ -133,8 +133,8 @@ func (c *conn) listenUnix(ctx context.Context, payload []byte) (bool, []byte) {
 	if err != nil {
 		return c.refuseListen(wanted.Path, describeNetError(err))
 	}
-	if !c.listen(ctx, place{host: wanted.Path, unix: true}, wanted.Path, l) {
-		return c.refuseListen(wanted.Path, "too many listeners")
+	if reason := c.listen(ctx, place{host: wanted.Path, unix: true}, wanted.Path, l); reason != "" {
+		return c.refuseListen(wanted.Path, reason)
 	}
 	return true, nil
 }
@@ -163,17 +163,20 @@ func (c *conn) cancelUnix(_ context.Context, payload []byte) (bool, []byte) {
 }
 
 // listen has what l accepts carried to the peer until it is canceled or the
-// connection ends. It takes l over, also when it reports false: there are too
-// many.
-func (c *conn) listen(ctx context.Context, at place, target string, l listening) bool {
-	if len(c.listeners) >= maxListeners {
+// connection ends. It takes l over, also when it refuses, with the reason.
+func (c *conn) listen(ctx context.Context, at place, target string, l listening) (reason string) {
+	switch {
+	case len(c.listeners) >= maxListeners:
 		l.close()
-		return false
-	}
-	if c.listeners == nil {
+		return "too many listeners"
+	case c.listeners[at] != nil:
+		// The kernel gives the same place twice where the file of a socket has
+		// been removed. The first one would be forgotten, and not be counted.
+		l.close()
+		return "already listening"
+	case c.listeners == nil:
 		c.listeners = make(map[place]listening)
 	}
-	// The kernel would not have given the same address twice.
 	c.listeners[at] = l
 	c.account.Record(access.Event{Kind: access.EventListen, Target: target})
 	end := c.account.Begin("listen on " + target)
@@ -193,7 +196,7 @@ func (c *conn) listen(ctx context.Context, at place, target string, l listening)
 		stop()
 		end()
 	})
-	return true
+	return ""
 }
 
 // unlisten ends a listener; the connections that it has accepted go on.
