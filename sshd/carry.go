@@ -18,20 +18,18 @@ type carried interface {
 
 // carry joins a channel and a connection of the guest until both directions
 // have ended, or the channel has. The end of one direction is passed on and
-// leaves the other alone; what was sent before is delivered.
+// leaves the other alone; what was sent before is delivered. Where the guest's
+// end has gone in both, the channel is closed: nothing else tells the peer that
+// its data go nowhere.
 func (c *conn) carry(ctx context.Context, open ssh.Channel, requests <-chan *ssh.Request, other carried) {
 	defer context.AfterFunc(ctx, func() { _ = other.Close() })()
 	ch := c.newChannel(open)
 	var inward, tasks sync.WaitGroup
-	inward.Go(func() { c.carryIn(ch, other) })
-	outward := make(chan struct{})
+	taken := make(chan struct{}) // closed when the guest's end takes nothing more
+	inward.Go(func() { c.carryIn(ch, other, sync.OnceFunc(func() { close(taken) })) })
 	tasks.Go(func() {
-		defer close(outward)
 		c.carryOut(ch, other)
-	})
-	tasks.Go(func() {
-		inward.Wait()
-		<-outward
+		<-taken
 		_ = ch.Close()
 	})
 	for r := range requests {
@@ -47,9 +45,11 @@ func (c *conn) carry(ctx context.Context, open ssh.Channel, requests <-chan *ssh
 	ch.ended()
 }
 
-// carryIn copies from the channel. What nobody takes any more is dropped, as
-// the peer may still be waiting for what comes the other way.
-func (c *conn) carryIn(ch *channel, other carried) {
+// carryIn copies from the channel to its end, and calls ended once nothing more
+// is taken. What comes after that is dropped, as the peer may still be waiting
+// for what comes the other way.
+func (c *conn) carryIn(ch *channel, other carried, ended func()) {
+	defer ended()
 	buffer := elastic{pool: &c.server.copies}
 	defer buffer.release()
 	taken := true
@@ -58,8 +58,10 @@ func (c *conn) carryIn(ch *channel, other carried) {
 		var err error
 		n, err = ch.Read(buf)
 		if n > 0 && taken {
-			_, werr := other.Write(buf[:n])
-			taken = werr == nil
+			if _, werr := other.Write(buf[:n]); werr != nil {
+				taken = false
+				ended()
+			}
 		}
 		if err != nil {
 			_ = other.CloseWrite()

@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -123,6 +124,41 @@ func TestForwardGuestEndsFirst(t *testing.T) {
 	if b := <-got; b != "second" {
 		t.Errorf("the guest got %q", b)
 	}
+}
+
+// A connection that the guest has broken off ends its channel as soon as the
+// client's data show it, as with OpenSSH: it would be sent into the void for
+// ever.
+func TestForwardGuestBreaksOff(t *testing.T) {
+	l := newLab(t)
+	server, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	c := l.dial(access.Grant{})
+	other, err := c.Dial("tcp", server.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	inGuest, err := server.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = inGuest.(*net.TCPConn).SetLinger(0)
+	_ = inGuest.Close()
+	if b, err := io.ReadAll(other); len(b) != 0 || err != nil {
+		t.Errorf("got %q, %v", b, err)
+	}
+	var werr error
+	for deadline := time.Now().Add(patience); werr == nil && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		_, werr = io.WriteString(other, "anybody?")
+	}
+	if werr == nil {
+		t.Error("data for nobody is still taken")
+	}
+	_ = c.Close()
+	l.quiet()
 }
 
 func TestForwardFails(t *testing.T) {
