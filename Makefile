@@ -64,7 +64,7 @@ setup-vm: ## Install what the microVM needs: QEMU, a kernel, busybox, vhost-devi
 	scripts/setup-vm.sh
 
 .PHONY: e2e
-e2e: guestd guestctl ## Boot a microVM and run the conformance suite in it, over vsock.
+e2e: guestd guestctl ## Boot a microVM: the conformance suite and OpenSSH's clients, over vsock.
 	GUESTD_E2E=1 $(GO) test -count=1 -timeout 25m -v $(TESTFLAGS) ./e2e/...
 
 .PHONY: clients
