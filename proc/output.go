@@ -248,6 +248,13 @@ func (o *output) exiting(slack int) {
 	}
 }
 
+// stalled reports whether a pump waits for a lossless subscriber.
+func (o *output) stalled() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.rings[0].blocked || o.rings[1].blocked
+}
+
 // written is how many bytes have been read from the process so far.
 func (o *output) written() uint64 {
 	o.mu.Lock()

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // drainPattern reads a subscription to its end and checks every byte of
@@ -347,4 +348,39 @@ func TestChattyCrowd(t *testing.T) {
 			t.Errorf("process %s keeps only %+v", p.ID(), s)
 		}
 	}
+}
+
+// However little time there is for it, what a process printed before its exit
+// comes before the exit: that the pump has not had its turn is no silence.
+func TestExitAfterOutput(t *testing.T) {
+	tab := newTable(t, Config{Drain: time.Nanosecond})
+	var all sync.WaitGroup
+	for i := range 300 {
+		all.Go(func() {
+			want := fmt.Sprintf("%d\n", i)
+			spec := Spec{Args: []string{"/bin/sh", "-c", fmt.Sprintf("echo %d", i)}, Stdout: OutputPipe}
+			_, sub, _, err := tab.StartAttached(testContext(t), spec, SubscribeOptions{Lossless: true})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer func() { _ = sub.Close() }()
+			got, buf := "", make([]byte, 100)
+			for {
+				ev, err := sub.Next(testContext(t), buf)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if ev.Exit != nil {
+					break
+				}
+				got += string(ev.Data)
+			}
+			if got != want {
+				t.Errorf("%q was there at the exit, want %q", got, want)
+			}
+		})
+	}
+	all.Wait()
 }

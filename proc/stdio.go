@@ -167,6 +167,24 @@ func (io *stdio) hungUp() bool {
 	return true
 }
 
+// unread reports whether the kernel holds output that no pump has read.
+func (io *stdio) unread() bool {
+	for _, f := range []*os.File{io.stdout, io.stderr, io.tty} {
+		if f == nil {
+			continue
+		}
+		n := 0
+		err := control(f, func(fd int) (err error) {
+			n, err = unix.IoctlGetInt(fd, unix.TIOCINQ) // FIONREAD
+			return err
+		})
+		if err == nil && n > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // control runs op on f's descriptor, which stays non-blocking and open
 // meanwhile.
 func control(f *os.File, op func(fd int) error) error {

@@ -111,20 +111,25 @@ func (p *Process) drain() bool {
 	tick := time.NewTicker(p.table.cfg.Drain)
 	defer tick.Stop()
 	before := p.out.written()
-	for range drainBound {
+	for ticks := 0; ticks < drainBound; {
 		select {
 		case <-p.out.drained:
 			return true
 		case <-tick.C:
 		}
 		now := p.out.written()
-		// Silence alone says little on a busy machine: the pumps may not
-		// have had their turn; or a child that the agent just forked for
+		if now == before && p.io.unread() && !p.out.stalled() {
+			// On a busy machine a pump may be long in having its turn. What
+			// was printed before the exit is not held by anybody.
+			continue
+		}
+		// Silence alone says little: a child that the agent just forked for
 		// something else has copies of its descriptors until it executes.
 		if now == before && !p.io.hungUp() && p.treeAlive() {
 			return false
 		}
 		before = now
+		ticks++
 	}
 	return false
 }

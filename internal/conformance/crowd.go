@@ -18,13 +18,14 @@ func (s *suite) crowd(t *testing.T) {
 		ctx := s.context(t)
 		each(t, n, n, func(i int) error {
 			want := fmt.Sprintf("%d\n", i)
-			out, err := s.client.Command("/bin/sh", "-c", fmt.Sprintf("echo %d; exit %d", i, i%200)).Output(ctx)
+			cmd := s.client.Command("/bin/sh", "-c", fmt.Sprintf("echo %d; exit %d", i, i%200))
+			out, err := cmd.Output(ctx)
 			var exit *client.ExitError
 			if asExit(err, &exit) && exit.Code == i%200 {
 				err = nil
 			}
 			if string(out) != want || err != nil {
-				return fmt.Errorf("exec %d printed %q: %w", i, out, err)
+				return fmt.Errorf("exec %d printed %q: %w; %+v", i, out, err, cmd.ExitStatus)
 			}
 			return nil
 		})
