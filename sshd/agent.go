@@ -47,19 +47,10 @@ func (s *session) handleAgent(ctx context.Context) bool {
 		return false
 	}
 	s.agent = &agentSocket{listener: l[0], dir: dir, path: socket}
-	s.tasks.Go(func() { s.serveAgent(ctx, l[0]) })
+	s.tasks.Go(func() {
+		s.conn.accept(ctx, &s.tasks, l[0], func(net.Conn) (string, []byte) { return kindAgent, nil })
+	})
 	return true
-}
-
-// serveAgent carries what connects to the socket to the client's agent.
-func (s *session) serveAgent(ctx context.Context, l net.Listener) {
-	for {
-		other, err := l.Accept()
-		if err != nil {
-			return
-		}
-		s.tasks.Go(func() { s.conn.offer(ctx, kindAgent, nil, other.(carried)) })
-	}
 }
 
 // closeAgent removes the socket. ctx must outlive the session.

@@ -37,7 +37,7 @@ func (c *conn) serveDirectTCP(ctx context.Context, offer ssh.NewChannel) {
 		_ = offer.Reject(ssh.ConnectionFailed, "malformed request")
 		return
 	}
-	target := net.JoinHostPort(wanted.Host, strconv.FormatUint(uint64(wanted.Port), 10))
+	target := hostPort(wanted.Host, wanted.Port)
 	if !c.permits.LocalTCP.PermitsTCP(wanted.Host, wanted.Port) {
 		c.refuseForward(offer, target)
 		return
@@ -61,6 +61,11 @@ func (c *conn) serveDirectUnix(ctx context.Context, offer ssh.NewChannel) {
 		return
 	}
 	c.direct(ctx, offer, "unix", wanted.Path)
+}
+
+// hostPort is a TCP address with a port as it comes over the wire.
+func hostPort(host string, port uint32) string {
+	return net.JoinHostPort(host, strconv.FormatUint(uint64(port), 10))
 }
 
 func (c *conn) refuseForward(offer ssh.NewChannel, target string) {

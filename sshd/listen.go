@@ -5,7 +5,7 @@ package sshd
 import (
 	"context"
 	"net"
-	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -17,18 +17,17 @@ import (
 // Global requests for listeners in the guest, `ssh -R`, and the channels that
 // bring what they accept.
 const (
-	requestListenTCP        = "tcpip-forward" // RFC 4254 §7.1
-	requestCancelTCP        = "cancel-tcpip-forward"
-	requestListenUnix       = "streamlocal-forward@openssh.com" // OpenSSH's PROTOCOL §2.4
-	requestCancelUnix       = "cancel-streamlocal-forward@openssh.com"
-	kindForwardedTCP        = "forwarded-tcpip"
-	kindForwardedUnix       = "forwarded-streamlocal@openssh.com"
-	maxListeners            = 256             // of one connection
-	listenTimeout           = 5 * time.Second // an address may be a name
-	socketMode              = 0o600           // OpenSSH's StreamLocalBindMask
-	localhost               = "localhost"
-	loopback4, loopback6    = "127.0.0.1", "::1"
-	acceptPause, acceptMost = 5 * time.Millisecond, time.Second
+	requestListenTCP     = "tcpip-forward" // RFC 4254 §7.1
+	requestCancelTCP     = "cancel-tcpip-forward"
+	requestListenUnix    = "streamlocal-forward@openssh.com" // OpenSSH's PROTOCOL §2.4
+	requestCancelUnix    = "cancel-streamlocal-forward@openssh.com"
+	kindForwardedTCP     = "forwarded-tcpip"
+	kindForwardedUnix    = "forwarded-streamlocal@openssh.com"
+	maxListeners         = 256             // of one connection
+	listenTimeout        = 5 * time.Second // an address may be a name
+	socketMode           = 0o600           // OpenSSH's StreamLocalBindMask
+	localhost            = "localhost"
+	loopback4, loopback6 = "127.0.0.1", "::1"
 )
 
 // A place is where a peer has asked for a listener, in its words.
@@ -61,7 +60,7 @@ func (c *conn) listenTCP(ctx context.Context, payload []byte) (bool, []byte) {
 	if ssh.Unmarshal(payload, &wanted) != nil || wanted.Port > 65535 {
 		return false, nil
 	}
-	target := net.JoinHostPort(wanted.Host, strconv.FormatUint(uint64(wanted.Port), 10))
+	target := hostPort(wanted.Host, wanted.Port)
 	if !c.permits.RemoteTCP.PermitsTCP(wanted.Host, wanted.Port) {
 		return c.refuseListen(target, reasonNotPermitted)
 	}
@@ -71,7 +70,7 @@ func (c *conn) listenTCP(ctx context.Context, payload []byte) (bool, []byte) {
 	}
 	port := uint32(l[0].Addr().(*net.TCPAddr).Port)
 	at := place{host: wanted.Host, port: port}
-	target = net.JoinHostPort(wanted.Host, strconv.FormatUint(uint64(port), 10))
+	target = hostPort(wanted.Host, port)
 	if reason := c.listen(ctx, at, target, l); reason != "" {
 		return c.refuseListen(target, reason)
 	}
@@ -101,9 +100,7 @@ func (c *conn) openTCP(ctx context.Context, host string, port uint32) (listening
 }
 
 func (c *conn) openAddress(ctx context.Context, host string, port uint32) (listening, error) {
-	return c.openListener(ctx, guestnet.ListenSpec{
-		Network: "tcp", Address: net.JoinHostPort(host, strconv.FormatUint(uint64(port), 10)),
-	})
+	return c.openListener(ctx, guestnet.ListenSpec{Network: "tcp", Address: hostPort(host, port)})
 }
 
 // openListener listens with the rights of the connection's user, who decides by
@@ -181,18 +178,12 @@ func (c *conn) listen(ctx context.Context, at place, target string, l listening)
 	c.account.Record(access.Event{Kind: access.EventListen, Target: target})
 	end := c.account.Begin("listen on " + target)
 	stop := context.AfterFunc(ctx, l.close)
-	accepting := len(l)
-	ended := make(chan struct{}, accepting)
-	for _, one := range l {
-		c.tasks.Go(func() {
-			c.accept(ctx, at, one)
-			ended <- struct{}{}
-		})
-	}
 	c.tasks.Go(func() {
-		for range accepting {
-			<-ended
+		var accepting sync.WaitGroup
+		for _, one := range l {
+			accepting.Go(func() { c.accept(ctx, &c.tasks, one, at.announce) })
 		}
+		accepting.Wait()
 		stop()
 		end()
 	})
@@ -207,24 +198,14 @@ func (c *conn) unlisten(at place) bool {
 	return ok
 }
 
-// accept carries what a listener accepts until it is closed.
-func (c *conn) accept(ctx context.Context, at place, l net.Listener) {
-	for pause := acceptPause; ; {
-		other, err := l.Accept()
-		switch {
-		case err == nil:
-			pause = acceptPause
-			kind, payload := at.announce(other)
-			c.tasks.Go(func() { c.offer(ctx, kind, payload, other.(carried)) })
-		case isTemporary(err):
-			if !c.server.sleep(pause) {
-				return
-			}
-			pause = min(2*pause, acceptMost)
-		default:
-			return
-		}
-	}
+// accept has what a listener accepts carried, by tasks, until it is closed.
+// announce says by which channel.
+func (c *conn) accept(ctx context.Context, tasks *sync.WaitGroup, l net.Listener, announce func(net.Conn) (kind string, payload []byte)) {
+	// An error is the listener's end, however it came.
+	_ = c.server.accept(l, func(other net.Conn) {
+		kind, payload := announce(other)
+		tasks.Go(func() { c.offer(ctx, kind, payload, other.(carried)) })
+	})
 }
 
 // announce is the channel that tells the peer of an accepted connection. The

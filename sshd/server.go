@@ -71,26 +71,38 @@ func (s *Server) Serve(l net.Listener) error {
 		return ErrServerClosed
 	}
 	defer s.leave(l)
-	for pause := time.Duration(0); ; {
+	err := s.accept(l, func(nc net.Conn) {
+		if !s.start(nc) {
+			nc.Close()
+		}
+	})
+	if s.isClosed() {
+		return ErrServerClosed
+	}
+	return fmt.Errorf("serve %v: %w", l.Addr(), err)
+}
+
+// Between two attempts to accept where there are no descriptors.
+const acceptPause, acceptMost = 5 * time.Millisecond, time.Second
+
+// accept hands on what l accepts, until l is closed or fails, or the server is
+// closed, and returns l's error. It waits out what passes: being out of
+// descriptors, most likely.
+func (s *Server) accept(l net.Listener, each func(net.Conn)) error {
+	for pause := acceptPause; ; {
 		nc, err := l.Accept()
 		switch {
 		case err == nil:
-			pause = 0
-			if !s.start(nc) {
-				nc.Close()
-				return ErrServerClosed
-			}
-		case s.isClosed():
-			return ErrServerClosed
+			pause = acceptPause
+			each(nc)
 		case isTemporary(err):
-			// Out of descriptors, most likely: some will be free again.
-			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
 			s.log.Warn("accept", "address", l.Addr(), "error", err, "retry", pause)
 			if !s.sleep(pause) {
-				return ErrServerClosed
+				return err
 			}
+			pause = min(2*pause, acceptMost)
 		default:
-			return fmt.Errorf("serve %v: %w", l.Addr(), err)
+			return err
 		}
 	}
 }
