@@ -24,9 +24,8 @@ type dir struct {
 }
 
 func (s *session) opendir(id uint32, f *fields) {
-	path := s.path(f.text())
-	if f.bad {
-		s.status(id, errBadMessage)
+	path, ok := s.onePath(id, f)
+	if !ok {
 		return
 	}
 	handle, err := s.openDir(path)

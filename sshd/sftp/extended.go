@@ -13,13 +13,10 @@ import (
 )
 
 func (s *session) statvfs(id uint32, f *fields) {
-	path := s.path(f.text())
-	if f.bad {
-		s.status(id, errBadMessage)
-		return
+	if path, ok := s.onePath(id, f); ok {
+		info, err := s.Files.Statfs(s.ctx, path)
+		s.fileSystem(id, info, err)
 	}
-	info, err := s.Files.Statfs(s.ctx, path)
-	s.fileSystem(id, info, err)
 }
 
 func (s *session) fstatvfs(id uint32, f *fields) {
@@ -67,13 +64,11 @@ func (s *session) expandPath(id uint32, f *fields) {
 		return
 	}
 	switch {
-	case path == "":
-		path = "."
 	case path == "~":
 		path = s.dir
 	case strings.HasPrefix(path, "~/"):
 		path = path[len("~/"):]
-	case path[0] == '~':
+	case strings.HasPrefix(path, "~"):
 		home, err := s.Files.Resolve(path)
 		if err != nil {
 			s.status(id, errNoHome)
@@ -81,10 +76,7 @@ func (s *session) expandPath(id uint32, f *fields) {
 		}
 		path = home
 	}
-	if path == "" {
-		path = "."
-	}
-	s.realName(id, s.path(path))
+	s.realName(id, path)
 }
 
 func (s *session) homeDirectory(id uint32, f *fields) {

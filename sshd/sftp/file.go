@@ -150,11 +150,16 @@ func (s *session) onFile(file *file, do func(out []byte) []byte) {
 		s.reply = do(s.reply)
 		return
 	}
+	s.park(file, func() { s.answer(do(nil)) })
+}
+
+// park puts do into a file's queue.
+func (s *session) park(file *file, do func()) {
 	if len(s.slots) == cap(s.slots) {
 		s.flush() // it may be for these answers that the client waits
 	}
 	s.slots <- struct{}{}
-	file.queue <- func() { s.answer(do(nil)) }
+	file.queue <- do
 }
 
 // answer sends the answer of a queue, unless the session has ended meanwhile.
@@ -195,8 +200,7 @@ func (s *session) closeFile(handle uint32, forced bool, closed func(error)) {
 		do()
 		return
 	}
-	s.slots <- struct{}{}
-	file.queue <- do
+	s.park(file, do)
 	close(file.queue)
 }
 

@@ -3,6 +3,7 @@
 package sftp
 
 import (
+	"cmp"
 	"errors"
 	"strings"
 
@@ -11,14 +12,21 @@ import (
 	"github.com/guestd/guestd/fsops"
 )
 
-// pathOp reads one path and answers with the outcome of do.
-func (s *session) pathOp(id uint32, f *fields, request string, do func(path string) error) {
-	path := s.path(f.text())
+// onePath reads the path that is all of a request. False is a malformed one,
+// which is answered.
+func (s *session) onePath(id uint32, f *fields) (path string, ok bool) {
+	path = s.path(f.text())
 	if f.bad {
 		s.status(id, errBadMessage)
-		return
 	}
-	s.done(id, Op{Request: request, Path: path, Err: do(path)})
+	return path, !f.bad
+}
+
+// pathOp reads one path and answers with the outcome of do.
+func (s *session) pathOp(id uint32, f *fields, request string, do func(path string) error) {
+	if path, ok := s.onePath(id, f); ok {
+		s.done(id, Op{Request: request, Path: path, Err: do(path)})
+	}
 }
 
 // attributes answers with info, or err.
@@ -32,23 +40,17 @@ func (s *session) attributes(id uint32, info *fsops.FileInfo, err error) {
 }
 
 func (s *session) stat(id uint32, f *fields) {
-	path := s.path(f.text())
-	if f.bad {
-		s.status(id, errBadMessage)
-		return
+	if path, ok := s.onePath(id, f); ok {
+		info, err := s.Files.Stat(s.ctx, path)
+		s.attributes(id, info, err)
 	}
-	info, err := s.Files.Stat(s.ctx, path)
-	s.attributes(id, info, err)
 }
 
 func (s *session) lstat(id uint32, f *fields) {
-	path := s.path(f.text())
-	if f.bad {
-		s.status(id, errBadMessage)
-		return
+	if path, ok := s.onePath(id, f); ok {
+		info, err := s.Files.Lstat(s.ctx, path)
+		s.attributes(id, info, err)
 	}
-	info, err := s.Files.Lstat(s.ctx, path)
-	s.attributes(id, info, err)
 }
 
 func (s *session) setstat(id uint32, f *fields) { s.setattr(id, f, "setstat", false) }
@@ -94,15 +96,14 @@ func (s *session) realpath(id uint32, f *fields) {
 		s.status(id, errBadMessage)
 		return
 	}
-	if path == "" {
-		path = "."
-	}
-	s.realName(id, s.path(path))
+	s.realName(id, path)
 }
 
-// realName answers with where an absolute path leads to. As for OpenSSH, a slash
-// at the end means nothing, not even that of a file.
+// realName answers with where a client's path leads to; "" is where the session
+// started. As for OpenSSH, a slash at the end means nothing, not even that of a
+// file.
 func (s *session) realName(id uint32, path string) {
+	path = s.path(cmp.Or(path, "."))
 	if len(path) >= unix.PathMax {
 		s.status(id, unix.ENAMETOOLONG)
 		return
@@ -116,9 +117,8 @@ func (s *session) realName(id uint32, path string) {
 }
 
 func (s *session) readlink(id uint32, f *fields) {
-	path := s.path(f.text())
-	if f.bad {
-		s.status(id, errBadMessage)
+	path, ok := s.onePath(id, f)
+	if !ok {
 		return
 	}
 	target, err := s.Files.Readlink(s.ctx, path)

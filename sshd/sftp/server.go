@@ -12,10 +12,10 @@
 package sftp
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync"
 
@@ -84,18 +84,11 @@ func (s *Server) Serve(ctx context.Context, rw io.ReadWriteCloser) error {
 	session := s.newSession(ctx, rw)
 	err := session.run()
 	session.end()
-	err = firstError(ctx.Err(), err, session.out.close())
+	err = cmp.Or(ctx.Err(), err, session.out.close())
 	if err != nil {
 		session.log.Info("sftp session ended", "error", err)
 	}
 	return err
-}
-
-func firstError(errs ...error) error {
-	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
-		return errs[i]
-	}
-	return nil
 }
 
 // session is one client's. All of it but what says otherwise belongs to the
