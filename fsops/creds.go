@@ -5,16 +5,15 @@ package fsops
 import (
 	"runtime"
 	"slices"
-	"unsafe"
 
 	"github.com/guestd/guestd/internal/passwd"
+	"github.com/guestd/guestd/internal/threadcred"
 	"golang.org/x/sys/unix"
 )
 
-// The kernel keeps credentials per thread. Go's own Setgroups, Setuid and so on
-// change all threads at once; here the raw system calls change only the one
-// that the goroutine is locked to, so that other goroutines keep the agent's
-// rights.
+// The kernel keeps credentials per thread. Package threadcred changes only those
+// of the one that the goroutine is locked to, so that other goroutines keep the
+// agent's rights.
 //
 // setfsuid(2) is what the kernel checks files against, and unlike seteuid(2) it
 // does not let the user's processes send signals to the agent. It clears only
@@ -26,7 +25,7 @@ import (
 type ownCreds struct {
 	uid, gid  uint32 // effective ids, which the file-system ids follow
 	groups    []uint32
-	caps      [2]unix.CapUserData
+	caps      threadcred.Caps
 	canSwitch bool
 }
 
@@ -41,17 +40,14 @@ type creds struct {
 
 func readOwnCreds() (ownCreds, error) {
 	own := ownCreds{uid: uint32(unix.Geteuid()), gid: uint32(unix.Getegid())}
-	groups, err := currentGroups()
-	if err != nil {
+	var err error
+	if own.groups, err = threadcred.Groups(); err != nil {
 		return ownCreds{}, err
 	}
-	own.groups = groups
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	if err := unix.Capget(&header, &own.caps[0]); err != nil {
+	if own.caps, err = threadcred.GetCaps(); err != nil {
 		return ownCreds{}, err
 	}
-	const need = 1<<unix.CAP_SETUID | 1<<unix.CAP_SETGID
-	own.canSwitch = own.caps[0].Effective&need == need
+	own.canSwitch = threadcred.CanSwitch(&own.caps)
 	return own, nil
 }
 
@@ -104,7 +100,7 @@ func (c *creds) enter() (nested bool, err error) {
 		return c.enterNested(uid, gid)
 	}
 	if !c.sameList {
-		if errno := setThreadGroups(c.groups); errno != 0 {
+		if errno := threadcred.SetGroups(c.groups); errno != 0 {
 			runtime.UnlockOSThread()
 			return false, &IdentityError{Identity: c.id, Err: errno}
 		}
@@ -119,7 +115,7 @@ func (c *creds) enter() (nested bool, err error) {
 	if ok && !c.keepCaps {
 		dropped := c.own.caps
 		dropped[0].Effective, dropped[1].Effective = 0, 0
-		errno = setThreadCaps(&dropped)
+		errno = threadcred.SetCaps(&dropped)
 		ok = errno == 0
 	}
 	if !ok {
@@ -136,7 +132,7 @@ func (c *creds) enter() (nested bool, err error) {
 // would be worse than an error.
 func (c *creds) enterNested(uid, gid uint32) (bool, error) {
 	if uid == c.id.UID && gid == c.id.GID {
-		groups, err := currentGroups()
+		groups, err := threadcred.Groups()
 		slices.Sort(groups)
 		if err == nil && slices.Equal(groups, c.groups) {
 			return true, nil
@@ -161,7 +157,7 @@ func (f *FS) leave(nested bool) {
 // not permitted.
 func (c *creds) restore() bool {
 	own := c.own
-	if !c.keepCaps && setThreadCaps(&own.caps) != 0 {
+	if !c.keepCaps && threadcred.SetCaps(&own.caps) != 0 {
 		return false
 	}
 	setThreadFSUID(own.uid)
@@ -169,11 +165,11 @@ func (c *creds) restore() bool {
 	if !c.keepCaps && own.uid != 0 {
 		// Leaving uid 0 clears file-system capabilities that a process with
 		// another uid may have had.
-		if setThreadCaps(&own.caps) != 0 {
+		if threadcred.SetCaps(&own.caps) != 0 {
 			return false
 		}
 	}
-	if !c.sameList && setThreadGroups(own.groups) != 0 {
+	if !c.sameList && threadcred.SetGroups(own.groups) != 0 {
 		return false
 	}
 	uid, gid := fsIDs()
@@ -194,27 +190,4 @@ func setThreadFSUID(uid uint32) (previous uint32) {
 func setThreadFSGID(gid uint32) (previous uint32) {
 	r, _, _ := unix.RawSyscall(unix.SYS_SETFSGID, uintptr(gid), 0, 0)
 	return uint32(r)
-}
-
-func setThreadGroups(groups []uint32) unix.Errno {
-	_, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(groups)), uintptr(unsafe.Pointer(unsafe.SliceData(groups))), 0)
-	return errno
-}
-
-func setThreadCaps(data *[2]unix.CapUserData) unix.Errno {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	_, _, errno := unix.RawSyscall(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(data)), 0)
-	return errno
-}
-
-func currentGroups() ([]uint32, error) {
-	ids, err := unix.Getgroups()
-	if err != nil {
-		return nil, err
-	}
-	groups := make([]uint32, len(ids))
-	for i, id := range ids {
-		groups[i] = uint32(id)
-	}
-	return groups, nil
 }

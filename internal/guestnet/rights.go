@@ -4,10 +4,10 @@ package guestnet
 
 import (
 	"runtime"
-	"unsafe"
 
 	"github.com/guestd/guestd/fsops"
 	"github.com/guestd/guestd/internal/passwd"
+	"github.com/guestd/guestd/internal/threadcred"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,7 +21,7 @@ import (
 type rights struct {
 	uid, gid uint32 // effective
 	groups   []uint32
-	caps     [2]unix.CapUserData
+	caps     threadcred.Caps
 }
 
 // as calls fn on a thread with the ids of user and no capability; nil, and the
@@ -34,7 +34,7 @@ func as(user *passwd.Identity, fn func() error) error {
 	}
 	runtime.LockOSThread()
 	own, err := threadRights()
-	if err == nil && !own.mayBecome() {
+	if err == nil && !threadcred.CanSwitch(&own.caps) {
 		err = unix.EPERM
 	}
 	if err != nil {
@@ -57,27 +57,17 @@ func as(user *passwd.Identity, fn func() error) error {
 // threadRights are those of the calling thread.
 func threadRights() (*rights, error) {
 	own := &rights{uid: uint32(unix.Geteuid()), gid: uint32(unix.Getegid())}
-	groups, err := unix.Getgroups()
-	if err != nil {
+	var err error
+	if own.groups, err = threadcred.Groups(); err != nil {
 		return nil, err
 	}
-	own.groups = make([]uint32, len(groups))
-	for i, g := range groups {
-		own.groups[i] = uint32(g)
-	}
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	return own, unix.Capget(&header, &own.caps[0])
-}
-
-// mayBecome reports whether a thread with these rights may take on a user's.
-func (r *rights) mayBecome() bool {
-	const need = 1<<unix.CAP_SETUID | 1<<unix.CAP_SETGID
-	return r.caps[0].Effective&need == need
+	own.caps, err = threadcred.GetCaps()
+	return own, err
 }
 
 // become makes the calling thread the user's. It may fail half way.
 func become(user *passwd.Identity) error {
-	if errno := setThreadGroups(user.Groups); errno != 0 {
+	if errno := threadcred.SetGroups(user.Groups); errno != 0 {
 		return errno
 	}
 	if errno := setThreadID(unix.SYS_SETRESGID, user.GID); errno != 0 {
@@ -88,13 +78,12 @@ func become(user *passwd.Identity) error {
 	if errno := setThreadID(unix.SYS_SETRESUID, user.UID); errno != 0 {
 		return errno
 	}
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var now [2]unix.CapUserData
-	if err := unix.Capget(&header, &now[0]); err != nil {
+	now, err := threadcred.GetCaps()
+	if err != nil {
 		return err
 	}
 	now[0].Effective, now[1].Effective = 0, 0
-	return errnoErr(setThreadCaps(&now))
+	return errnoErr(threadcred.SetCaps(&now))
 }
 
 // restore reports whether the thread has its rights again. The uid comes
@@ -102,9 +91,9 @@ func become(user *passwd.Identity) error {
 // gives those back that the rest needs.
 func (r *rights) restore() bool {
 	return setThreadID(unix.SYS_SETRESUID, r.uid) == 0 &&
-		setThreadCaps(&r.caps) == 0 &&
+		threadcred.SetCaps(&r.caps) == 0 &&
 		setThreadID(unix.SYS_SETRESGID, r.gid) == 0 &&
-		setThreadGroups(r.groups) == 0
+		threadcred.SetGroups(r.groups) == 0
 }
 
 // setThreadID sets the effective id alone, of this thread alone; the
@@ -112,17 +101,6 @@ func (r *rights) restore() bool {
 func setThreadID(call uintptr, id uint32) unix.Errno {
 	const keep = ^uintptr(0)
 	_, _, errno := unix.RawSyscall(call, keep, uintptr(id), keep)
-	return errno
-}
-
-func setThreadGroups(groups []uint32) unix.Errno {
-	_, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(groups)), uintptr(unsafe.Pointer(unsafe.SliceData(groups))), 0)
-	return errno
-}
-
-func setThreadCaps(data *[2]unix.CapUserData) unix.Errno {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	_, _, errno := unix.RawSyscall(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(data)), 0)
 	return errno
 }
 
