@@ -24,8 +24,7 @@ import (
 	"github.com/guestd/guestd/internal/access"
 )
 
-// answerSum answers each connection with the sum of all that it sends before
-// it ends its direction.
+// answerSum is a listener that is served by serveSums.
 func answerSum(t *testing.T, network, address string) net.Listener {
 	t.Helper()
 	l, err := net.Listen(network, address)
@@ -33,21 +32,25 @@ func answerSum(t *testing.T, network, address string) net.Listener {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				sum := sha256.New()
-				n, _ := io.Copy(sum, c)
-				fmt.Fprintf(c, "%d %x", n, sum.Sum(nil))
-			}()
-		}
-	}()
+	go serveSums(l)
 	return l
+}
+
+// serveSums answers each connection with the sum of all that it sends before it
+// ends its direction.
+func serveSums(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer c.Close()
+			sum := sha256.New()
+			n, _ := io.Copy(sum, c)
+			fmt.Fprintf(c, "%d %x", n, sum.Sum(nil))
+		}()
+	}
 }
 
 // askSum sends data, ends its direction, and checks what comes back.
@@ -225,20 +228,7 @@ func TestForwardRemote(t *testing.T) {
 		t.Errorf("the socket: %v, %v", info, err)
 	}
 	for _, listener := range []net.Listener{tcp, unix} {
-		go func() {
-			for {
-				other, err := listener.Accept()
-				if err != nil {
-					return
-				}
-				go func() {
-					defer other.Close()
-					sum := sha256.New()
-					n, _ := io.Copy(sum, other)
-					fmt.Fprintf(other, "%d %x", n, sum.Sum(nil))
-				}()
-			}
-		}()
+		go serveSums(listener)
 		address := listener.Addr().String()
 		if listener == unix {
 			address = socket
