@@ -98,8 +98,9 @@ const (
 	watchBuffer = 64 << 10
 
 	// movePause is how long the second half of a rename is waited for when the
-	// first was the last in the queue. The kernel queues them together.
-	movePause = 10 * time.Millisecond
+	// first was the last in the queue. The kernel queues one behind the other,
+	// but on a busy machine the task that renames may lose its turn in between.
+	movePause = 100 * time.Millisecond
 
 	// maxEvents bounds what is gathered for one Next.
 	maxEvents = 4096
@@ -233,18 +234,30 @@ func (w *Watcher) fill(ctx context.Context, until time.Time) error {
 		return err
 	}
 	n, err := w.file.Read(w.buf)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		n, err = 0, nil
+	late := errors.Is(err, os.ErrDeadlineExceeded)
+	if late {
+		err = ctx.Err()
 	}
 	if err != nil {
 		return pathError("watch", w.path, w.closedError(err))
 	}
 	return w.fs.do(func() error {
-		return w.whileOpen(func() { w.handle(w.buf[:n]) })
+		return w.whileOpen(func() {
+			if late {
+				n = w.readNow()
+			}
+			w.handle(w.buf[:n])
+		})
 	})
+}
+
+// readNow reads what there is. A read whose deadline has passed has not looked.
+func (w *Watcher) readNow() int {
+	n, err := unix.Read(w.fd, w.buf)
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 // whileOpen keeps Close from giving the descriptor's number away while fn adds

@@ -307,6 +307,21 @@ func TestWatchOverflow(t *testing.T) {
 	wantEvents(t, w, "create late/later/y")
 }
 
+// The halves of a rename that are read apart are one rename, however late the
+// reader comes for the second.
+func TestWatchLateReader(t *testing.T) {
+	f, dir := ownFS(t)
+	path := filepath.Join(dir, "x")
+	mustWrite(t, path, "")
+	w := watch(t, f, ".", WatchOptions{})
+	// Room for one event: the kernel does not give parts.
+	w.buf = w.buf[:2*unix.SizeofInotifyEvent]
+	must(t, os.Rename(path, path+"2"))
+	must(t, w.fill(bg(), time.Time{}))
+	time.Sleep(2 * movePause)
+	wantEvents(t, w, "rename x>x2")
+}
+
 func TestWatchCoalesces(t *testing.T) {
 	f, dir := ownFS(t)
 	path := filepath.Join(dir, "x")

@@ -198,7 +198,7 @@ func (w *Watcher) handle(buf []byte) {
 	}
 	// A read that did not fill the buffer has emptied the kernel's queue: what
 	// had been listed before it has had its event.
-	drained := len(buf) < watchBuffer-unix.SizeofInotifyEvent-unix.NAME_MAX-1
+	drained := len(buf) < len(w.buf)-unix.SizeofInotifyEvent-unix.NAME_MAX-1
 	w.listedBefore, w.listed = w.listed, map[listedName]struct{}{}
 	for len(buf) >= unix.SizeofInotifyEvent && !w.gone {
 		wd := int(int32(binary.NativeEndian.Uint32(buf)))
@@ -216,7 +216,9 @@ func (w *Watcher) handle(buf []byte) {
 		maps.Copy(w.listed, w.listedBefore)
 	}
 	w.listedBefore = nil
-	w.settleMoves()
+	if drained || w.gone {
+		w.settleMoves()
+	}
 }
 
 // event queues what one event of the kernel means.
@@ -358,7 +360,8 @@ func (w *Watcher) oldestMove() (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// settleMoves lets the moves that have waited long enough be removals.
+// settleMoves lets the moves that have waited long enough be removals. The
+// kernel's queue is empty: their other halves are not in it.
 func (w *Watcher) settleMoves() {
 	for i := range w.queue {
 		q := &w.queue[i]
@@ -383,12 +386,16 @@ func (w *Watcher) end() {
 // overflow reports lost events and finds out anew which directories there are:
 // some may have been made, moved or removed.
 func (w *Watcher) overflow() {
+	// Other halves that have not come are among what was lost.
+	for i := range w.queue {
+		if w.queue[i].state == moveWaits {
+			w.queue[i].state = settled
+		}
+		w.queue[i].dir = nil
+	}
 	w.push(Event{Kind: EventOverflow, Path: ".", IsDir: true})
 	if !w.opts.Recursive {
 		return
-	}
-	for i := range w.queue {
-		w.queue[i].dir = nil
 	}
 	before := w.tree.byWD
 	root := w.tree.root

@@ -25,7 +25,8 @@ const (
 	maxWatches = 256
 
 	// ownerTries is how often to look for the process of a socket that none
-	// seems to have open: it may just be passing from one to another.
+	// seems to have open. It may just be passing from one to another, or its
+	// process is at its end, and it will be gone with it.
 	ownerTries = 3
 
 	// diagRetry is how long to leave sock_diag alone after it failed: to ask
@@ -57,8 +58,9 @@ type Ports struct {
 
 // known is what is remembered of a socket: whose it is.
 type known struct {
-	owner owner
-	tries int
+	owner  owner // who had it open when last somebody had
+	sought bool  // whether it has been looked for at all
+	missed int   // how often nobody was found since
 }
 
 // NewPorts returns a Ports, which must be closed.
@@ -147,9 +149,9 @@ func (p *Ports) attribute(ports []Port, all bool) {
 		}
 		now[k] = old
 		switch {
-		case all, old.tries == 0, old.owner.pid == 0 && old.tries < ownerTries:
+		case all, !old.sought, old.owner.pid == 0 && old.missed < ownerTries:
 		case old.owner.pid != 0 && hasEnded(old.owner.pid, gone):
-			old.tries = 0 // somebody else may have it open
+			// Somebody else may have it open.
 		default:
 			continue
 		}
@@ -160,14 +162,25 @@ func (p *Ports) attribute(ports []Port, all bool) {
 		owners := findOwners(wanted)
 		for k, of := range now {
 			if wanted[k.inode] {
-				of.owner = owners[k.inode]
-				of.tries++
+				of.note(owners[k.inode])
 			}
 		}
 	}
 	for i := range ports {
 		of := now[ports[i].key()].owner
 		ports[i].PID, ports[i].Name = of.pid, of.name
+	}
+}
+
+// note is told who was found to have the socket open; nobody, if the pid is 0.
+func (k *known) note(found owner) {
+	k.sought = true
+	if found.pid != 0 {
+		k.owner, k.missed = found, 0
+		return
+	}
+	if k.missed++; k.missed >= ownerTries {
+		k.owner = owner{}
 	}
 }
 

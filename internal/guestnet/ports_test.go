@@ -163,6 +163,65 @@ func TestOwnerChanges(t *testing.T) {
 	}
 }
 
+// A socket that nobody has open, as when its process is just ending, stays that
+// process's for some looks, is nobody's then, and belongs to who takes it.
+func TestOwnerMissing(t *testing.T) {
+	l := listen(t, guestnet.ListenSpec{Network: "tcp", Address: "127.0.0.1:0"})
+	file, err := l.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("sleep", "1000")
+	cmd.ExtraFiles = []*os.File{file}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	// The kernel holds the socket while it is on its way.
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		err = unix.Sendmsg(pair[0], []byte("x"), unix.UnixRights(int(file.Fd())), nil, 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := addrOf(l.Addr())
+	l.Close()
+	_ = file.Close()
+	ports := newPorts(t)
+	wantOwner := func(pid int) {
+		t.Helper()
+		list, err := ports.List(testContext(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p, ok := find(list, "tcp", addr); !ok || p.PID != pid {
+			t.Errorf("%+v, %v; want pid %d", p, ok, pid)
+		}
+	}
+	wantOwner(cmd.Process.Pid)
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	wantOwner(cmd.Process.Pid)
+	wantOwner(cmd.Process.Pid)
+	wantOwner(0)
+	rights := make([]byte, unix.CmsgSpace(4))
+	if _, _, _, _, err := unix.Recvmsg(pair[1], make([]byte, 1), rights, unix.MSG_CMSG_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	wantOwner(os.Getpid())
+	messages, err := unix.ParseSocketControlMessage(rights)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fds, err := unix.ParseUnixRights(&messages[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range append(fds, pair[0], pair[1]) {
+		_ = unix.Close(fd)
+	}
+}
+
 func TestWatch(t *testing.T) {
 	for _, diag := range []bool{true, false} {
 		ports := newPorts(t)
