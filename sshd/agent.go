@@ -33,24 +33,35 @@ func (s *session) handleAgent(ctx context.Context) bool {
 	if s.agent != nil {
 		return true
 	}
+	if !s.conn.descriptors.Take(costListener) {
+		return false
+	}
+	if s.agent = s.openAgent(ctx); s.agent == nil {
+		s.conn.descriptors.Give(costListener)
+		return false
+	}
+	s.tasks.Go(func() {
+		s.conn.accept(ctx, &s.tasks, s.agent.listener, func(net.Conn) (string, []byte) { return kindAgent, nil })
+	})
+	return true
+}
+
+// openAgent makes the socket, or returns nil.
+func (s *session) openAgent(ctx context.Context) *agentSocket {
 	files := s.conn.files
 	dir, err := files.MkdirTemp(ctx, "/tmp", "ssh-*")
 	if err != nil {
 		s.conn.server.log.Debug("ssh agent socket", "error", err)
-		return false
+		return nil
 	}
 	socket := path.Join(dir, "agent."+s.id)
 	l, err := s.conn.openListener(ctx, guestnet.ListenSpec{Network: "unix", Address: socket, Mode: socketMode})
 	if err != nil {
 		s.conn.server.log.Debug("ssh agent socket", "error", err)
 		_, _ = files.Remove(ctx, dir, fsops.RemoveOptions{})
-		return false
+		return nil
 	}
-	s.agent = &agentSocket{listener: l[0], dir: dir, path: socket}
-	s.tasks.Go(func() {
-		s.conn.accept(ctx, &s.tasks, l[0], func(net.Conn) (string, []byte) { return kindAgent, nil })
-	})
-	return true
+	return &agentSocket{listener: l[0], dir: dir, path: socket}
 }
 
 // closeAgent removes the socket. ctx must outlive the session.
@@ -59,5 +70,6 @@ func (s *session) closeAgent(ctx context.Context) {
 		return
 	}
 	_ = s.agent.listener.Close()
+	s.conn.descriptors.Give(costListener)
 	_, _ = s.conn.files.Remove(ctx, s.agent.dir, fsops.RemoveOptions{Recursive: true})
 }

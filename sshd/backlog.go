@@ -24,6 +24,8 @@ const (
 	compactShare  = 8
 	spillShare    = 64
 	allSpillShare = 4
+	// tellStep is by how much a backlog grows until it tells the ledger.
+	tellStep = 64 << 10
 )
 
 // A backlog bounds the memory of what the peer has sent and nobody has read
@@ -37,13 +39,17 @@ const (
 // its packets are read into one piece of memory (which opens the window
 // again, so there is a limit to it), and at last the connection is ended.
 type backlog struct {
+	ledger   *ledger
+	end      func()       // ends the connection, from outside
 	limit    int64        // bytes on the wire
 	consumed atomic.Int64 // bytes on the wire that have been read, at least
 	stalled  atomic.Int32 // channels that nobody reads at this moment
 	spilled  atomic.Int64 // bytes compacted
 
-	// Of the goroutine that reads the connection.
-	wire, base, next int64
+	// Written by the goroutine that reads the connection.
+	wire, base atomic.Int64
+	next       int64 // when to compact
+	told       int64 // what the ledger knows of
 
 	mu      sync.Mutex
 	inputs  map[*input]struct{}
@@ -57,14 +63,15 @@ func newBacklog(limit int64) *backlog {
 
 // arrived counts n bytes on the wire. The error is errBacklog.
 func (b *backlog) arrived(n int) error {
-	b.wire += int64(n)
-	held := b.wire - b.consumed.Load()
+	held := b.wire.Add(int64(n)) - b.consumed.Load()
 	if b.stalled.Load() == 0 {
-		b.base, b.next = held, b.limit/compactShare
+		b.base.Store(held)
+		b.next, b.told = b.limit/compactShare, 0
 		return nil
 	}
-	b.base = min(b.base, held) // nobody earns credit by reading
-	held -= b.base
+	base := min(b.base.Load(), held) // nobody earns credit by reading
+	b.base.Store(base)
+	held -= base
 	switch {
 	case held > b.limit:
 		return errBacklog
@@ -72,7 +79,20 @@ func (b *backlog) arrived(n int) error {
 		b.next = held + b.limit/compactShare
 		b.compact()
 	}
+	if held > b.told+tellStep {
+		b.told = held
+		b.ledger.balance()
+	}
 	return nil
+}
+
+// held is about how many bytes the connection holds, compacted ones among them.
+func (b *backlog) held() int64 {
+	held := b.spilled.Load()
+	if b.stalled.Load() > 0 {
+		held += max(0, b.wire.Load()-b.consumed.Load()-b.base.Load())
+	}
+	return held
 }
 
 // read counts n bytes of data, or of a request, that were read at once.

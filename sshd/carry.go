@@ -98,6 +98,10 @@ func (c *conn) offer(ctx context.Context, kind string, payload []byte, other car
 		return
 	}
 	defer c.leave()
+	if !c.descriptors.Take(costForward) {
+		return
+	}
+	defer c.descriptors.Give(costForward)
 	// A peer that does not answer is waited for as long as it is there: there
 	// can be no more of these than channels.
 	open, requests, err := c.transport.OpenChannel(kind, payload)

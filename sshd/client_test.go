@@ -161,11 +161,11 @@ func TestShell(t *testing.T) {
 
 func TestForcedCommand(t *testing.T) {
 	l := newLab(t)
-	g := access.Grant{Command: `echo "<$SSH_ORIGINAL_COMMAND>"`}
+	g := access.Grant{Command: `echo "<${SSH_ORIGINAL_COMMAND-unset}>"`}
 	if got := run(t, l.ssh(g, "rm -rf /")); got.stdout != "<rm -rf />\n" {
 		t.Errorf("got %+v", got)
 	}
-	if got := run(t, l.ssh(g)); got.stdout != "<>\n" {
+	if got := run(t, l.ssh(g)); got.stdout != "<unset>\n" {
 		t.Errorf("a shell: got %+v", got)
 	}
 }

@@ -19,6 +19,7 @@ const (
 	DefaultKeepAlive     = 5 * time.Minute
 	DefaultMaxSessions   = 1000
 	DefaultMaxChannels   = 1000
+	DefaultMaxUnread     = 256 << 20
 	DefaultWriteTimeout  = 15 * time.Minute
 	defaultVersion       = "devel"
 	keepAliveCount       = 3        // unanswered ones, until the peer is taken for gone
@@ -65,11 +66,23 @@ type Config struct {
 	// 0 is DefaultWriteTimeout.
 	WriteTimeout time.Duration
 
-	// MaxSessions bounds the sessions of all connections together, MaxChannels
-	// the channels of one connection: sessions, forwarded connections and what
-	// the peer has not answered yet. 0 is the default of each.
+	// MaxSessions bounds the sessions of all connections together, half of
+	// which one connection may have. MaxChannels bounds the channels of one
+	// connection: sessions, forwarded connections and what the peer has not
+	// answered yet. 0 is the default of each.
 	MaxSessions int
 	MaxChannels int
+
+	// MaxDescriptors bounds the descriptors that all connections together hold,
+	// half of which one connection may have: a client gets an error before
+	// whoever else is served by this process does. 0 is half of this process's
+	// limit (RLIMIT_NOFILE) when the server is made.
+	MaxDescriptors int
+
+	// MaxUnread bounds, in bytes on the wire, what all peers have sent and
+	// nobody has read yet. Beyond it the connection that has most of it is
+	// ended, as is one with half of it or 64 MiB. 0 is DefaultMaxUnread.
+	MaxUnread int64
 }
 
 func (c *Config) setDefaults() {
@@ -85,4 +98,6 @@ func (c *Config) setDefaults() {
 	c.WriteTimeout = cmp.Or(c.WriteTimeout, DefaultWriteTimeout)
 	c.MaxSessions = cmp.Or(c.MaxSessions, DefaultMaxSessions)
 	c.MaxChannels = cmp.Or(c.MaxChannels, DefaultMaxChannels)
+	c.MaxDescriptors = cmp.Or(c.MaxDescriptors, descriptorLimit())
+	c.MaxUnread = cmp.Or(c.MaxUnread, DefaultMaxUnread)
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -19,6 +20,9 @@ import (
 // errPeerGone is why the context of a connection ends when the client has
 // closed it, or lost it.
 var errPeerGone = errors.New("the client is gone")
+
+// errNoDescriptors is why a connection is refused that there is no room for.
+var errNoDescriptors = errors.New("too many descriptors are in use")
 
 // A conn is one connection. What is before transport is set before it is
 // served and never changes.
@@ -37,15 +41,19 @@ type conn struct {
 	files     *fsops.FS // the view of the grant's user
 	transport *ssh.ServerConn
 
+	sessions    *budget // this connection's part of the server's
+	descriptors *budget
+	hanging     atomic.Int32 // listeners that were given up, but are still being opened
+
 	tasks sync.WaitGroup // all that belongs to the connection
 
 	// Of the goroutine that runs run.
 	noMoreSessions bool
 	listeners      map[place]listening
 
-	mu       sync.Mutex
-	channels int // open, or being opened by the peer
-	sessions int // that there have been
+	mu          sync.Mutex
+	channels    int // open, or being opened by the peer
+	lastSession int
 }
 
 // serve serves one connection to its end.
@@ -60,8 +68,15 @@ func (s *Server) serve(nc net.Conn) {
 	ctx, cancel := context.WithCancelCause(account.Context())
 	defer cancel(nil)
 
-	b := newBacklog(s.backlogLimit)
-	c := &conn{server: s, account: account, backlog: b}
+	if !s.descriptors.Take(costConnection) {
+		account.Refused(errNoDescriptors)
+		nc.Close()
+		return
+	}
+	defer s.descriptors.Give(costConnection)
+	b := s.unread.open(func() { cancel(errBacklog) })
+	defer s.unread.close(b)
+	c := &conn{server: s, account: account, backlog: b, sessions: s.sessions.half(), descriptors: s.descriptors.half()}
 	c.wire = newWire(nc, &s.buffers, s.config.WriteTimeout, b, account.Count)
 	defer func() { _ = c.wire.Close() }()
 	// Revoked, killed, shut down: at once, whatever is on its way.
@@ -132,6 +147,6 @@ func (c *conn) run(ctx context.Context, cancel context.CancelCauseFunc, channels
 func (c *conn) nextSession() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.sessions++
-	return strconv.Itoa(c.sessions)
+	c.lastSession++
+	return strconv.Itoa(c.lastSession)
 }

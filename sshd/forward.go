@@ -25,6 +25,9 @@ const (
 // reasonNotPermitted is why a forward is refused that the grant does not permit.
 const reasonNotPermitted = "not permitted"
 
+// reasonDescriptors is why what needs descriptors is refused.
+const reasonDescriptors = "too many descriptors in use"
+
 // serveDirectTCP connects the peer with a TCP address that the guest reaches.
 func (c *conn) serveDirectTCP(ctx context.Context, offer ssh.NewChannel) {
 	var wanted struct {
@@ -75,6 +78,12 @@ func (c *conn) refuseForward(offer ssh.NewChannel, target string) {
 
 // direct dials with the rights of the connection's user, and carries.
 func (c *conn) direct(ctx context.Context, offer ssh.NewChannel, network, target string) {
+	if !c.descriptors.Take(costForward) {
+		c.account.Record(access.Event{Kind: access.EventForward, Target: target, Reason: reasonDescriptors})
+		_ = offer.Reject(ssh.ResourceShortage, reasonDescriptors)
+		return
+	}
+	defer c.descriptors.Give(costForward)
 	user := c.files.Identity()
 	dialer := guestnet.Dialer{User: &user}
 	other, err := dialer.DialContext(ctx, network, target)

@@ -334,9 +334,12 @@ func eventually(t testing.TB, what string, ok func() bool) {
 func (l *lab) quiet() {
 	l.t.Helper()
 	eventually(l.t, "connections end", func() bool {
-		return len(l.store.Connections()) == 0 && l.server.sessions.Load() == 0
+		return len(l.store.Connections()) == 0 && l.server.sessions.unused() && l.server.descriptors.unused()
 	})
 }
+
+// unused reports whether all that was taken has been given back.
+func (b *budget) unused() bool { return b.left.Load() == int64(b.whole) }
 
 // within is a context that ends before patience does.
 func within(t testing.TB) context.Context {

@@ -115,8 +115,8 @@ func heap() int {
 // Channels that nobody reads, filled byte by byte: a window's worth of such
 // packets takes a hundred times what it holds.
 func TestOneBytePackets(t *testing.T) {
-	l := newLab(t)
-	l.server.backlogLimit = 8 << 20 // an eighth of what it is, for an eighth of the time
+	// An eighth of what it may be, for an eighth of the time.
+	l := newLab(t, func(c *Config) { c.MaxUnread = 2 * maxConnectionBacklog / 8 })
 	before := heap()
 	c := l.dial(access.Grant{})
 	var flood sync.WaitGroup

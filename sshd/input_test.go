@@ -9,9 +9,15 @@ import (
 	"testing"
 )
 
+// openBacklog opens one of its own ledger.
+func openBacklog(limit int64) *backlog {
+	ledger := &ledger{limit: 2 * limit}
+	return ledger.open(func() {})
+}
+
 // What was compacted comes first, then the rest, then the end.
 func TestInputCompacted(t *testing.T) {
-	b := newBacklog(1 << 20)
+	b := openBacklog(1 << 20)
 	r, w := io.Pipe()
 	in := newInput(r, b)
 	data := bytes.Repeat([]byte("0123456789"), 10_000) // more than a channel's spill
@@ -38,7 +44,7 @@ func TestInputCompacted(t *testing.T) {
 
 // A reader that comes while somebody compacts gets what that one finds.
 func TestInputReaderReturns(t *testing.T) {
-	b := newBacklog(1 << 20)
+	b := openBacklog(1 << 20)
 	r, w := io.Pipe()
 	in := newInput(r, b)
 	b.compact()
@@ -68,7 +74,7 @@ func TestInputReaderReturns(t *testing.T) {
 // The account ends connections whose peer fills channels that nobody reads, and
 // no others.
 func TestBacklogLimit(t *testing.T) {
-	b := newBacklog(1000)
+	b := openBacklog(1000)
 	in := newInput(zeros{}, b)
 	if err := b.arrived(900); err != nil {
 		t.Error(err)

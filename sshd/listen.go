@@ -4,6 +4,7 @@ package sshd
 
 import (
 	"context"
+	"errors"
 	"net"
 	"sync"
 	"time"
@@ -24,7 +25,8 @@ const (
 	kindForwardedTCP     = "forwarded-tcpip"
 	kindForwardedUnix    = "forwarded-streamlocal@openssh.com"
 	maxListeners         = 256             // of one connection
-	listenTimeout        = 5 * time.Second // an address may be a name
+	listenTimeout        = 5 * time.Second // an address may be a name, a file system may hang
+	maxHanging           = 8               // of one connection, in spite of that
 	socketMode           = 0o600           // OpenSSH's StreamLocalBindMask
 	localhost            = "localhost"
 	loopback4, loopback6 = "127.0.0.1", "::1"
@@ -103,14 +105,41 @@ func (c *conn) openAddress(ctx context.Context, host string, port uint32) (liste
 	return c.openListener(ctx, guestnet.ListenSpec{Network: "tcp", Address: hostPort(host, port)})
 }
 
+// errHanging is why a connection that had to give up listening too often may
+// not try again.
+var errHanging = errors.New("the file system does not answer")
+
 // openListener listens with the rights of the connection's user, who decides by
-// them over ports below 1024 and over directories.
+// them over ports below 1024 and over directories. It returns in time even if
+// the file system of a socket does not answer.
 func (c *conn) openListener(ctx context.Context, spec guestnet.ListenSpec) (listening, error) {
+	if c.hanging.Load() >= maxHanging {
+		return nil, errHanging
+	}
 	ctx, cancel := context.WithTimeout(ctx, listenTimeout)
 	defer cancel()
 	user := c.files.Identity()
 	spec.User = &user
-	l, err := guestnet.Listen(ctx, spec)
+	var l net.Listener
+	var err error
+	opened := make(chan struct{})
+	// Nobody can wait for its end where that may never come.
+	go func() {
+		defer close(opened)
+		l, err = guestnet.Listen(ctx, spec)
+	}()
+	select {
+	case <-opened:
+	case <-ctx.Done():
+		c.hanging.Add(1)
+		go func() {
+			if <-opened; err == nil {
+				_ = l.Close()
+			}
+			c.hanging.Add(-1)
+		}()
+		return nil, errHanging
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -171,6 +200,9 @@ func (c *conn) listen(ctx context.Context, at place, target string, l listening)
 		// been removed. The first one would be forgotten, and not be counted.
 		l.close()
 		return "already listening"
+	case !c.descriptors.Take(len(l) * costListener):
+		l.close()
+		return reasonDescriptors
 	case c.listeners == nil:
 		c.listeners = make(map[place]listening)
 	}
@@ -184,6 +216,7 @@ func (c *conn) listen(ctx context.Context, at place, target string, l listening)
 			accepting.Go(func() { c.accept(ctx, &c.tasks, one, at.announce) })
 		}
 		accepting.Wait()
+		c.descriptors.Give(len(l) * costListener)
 		stop()
 		end()
 	})

@@ -71,12 +71,13 @@ func (s *session) handleProgram(kind string, payload []byte) (bool, program) {
 
 // program is what runs: what the client asks for, unless the grant has chosen.
 func (s *session) program(kind, name string) program {
-	command := s.conn.grant.Command
-	switch {
+	switch command := s.conn.grant.Command; {
 	case command != "":
-		return func(ctx context.Context) {
-			s.run(ctx, kind, name, s.spec(command, "SSH_ORIGINAL_COMMAND="+name))
+		var original []string
+		if kind != "shell" {
+			original = []string{"SSH_ORIGINAL_COMMAND=" + name}
 		}
+		return func(ctx context.Context) { s.run(ctx, kind, name, s.spec(command, original...)) }
 	case kind == "exec":
 		if name == "" {
 			return func(ctx context.Context) { s.run(ctx, kind, name, s.spec(":")) }

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -28,8 +27,9 @@ type Server struct {
 	buffers bufferPool // of the connections
 	copies  bufferPool // of what they carry
 
-	backlogLimit int64        // of each connection; lower in tests
-	sessions     atomic.Int64 // of all connections
+	unread      ledger  // what peers have sent and nobody has read
+	sessions    *budget // of all connections, as are the descriptors
+	descriptors *budget
 
 	closing context.Context //nolint:containedctx // ends with Close; the connections' parent
 	close   context.CancelFunc
@@ -52,10 +52,12 @@ func New(config Config) (*Server, error) {
 	}
 	s := &Server{
 		config: config, log: config.Logger, hostKey: signer,
-		buffers:      bufferPool{size: wireBuffer},
-		copies:       bufferPool{size: copyBuffer},
-		backlogLimit: maxConnectionBacklog,
-		listeners:    make(map[net.Listener]struct{}),
+		buffers:     bufferPool{size: wireBuffer},
+		copies:      bufferPool{size: copyBuffer},
+		unread:      ledger{limit: config.MaxUnread},
+		sessions:    newBudget(config.MaxSessions),
+		descriptors: newBudget(config.MaxDescriptors),
+		listeners:   make(map[net.Listener]struct{}),
 	}
 	s.closing, s.close = context.WithCancel(context.Background())
 	return s, nil
@@ -169,8 +171,8 @@ func (s *Server) stop() {
 
 // Shutdown accepts no connection any more and waits for those that are there
 // to end by themselves. When ctx ends first it closes them, as Close does, and
-// returns ctx's error. Processes are not touched, but that those of the
-// connections are hung up.
+// returns ctx's error; it waits for them as Close does, too. Processes are not
+// touched, but that those of the connections are hung up.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop()
 	ended := make(chan struct{})
@@ -188,8 +190,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// Close closes listeners and connections and waits for what they started. It
-// may be called after Shutdown, and more than once.
+// Close closes listeners and connections and waits for what they started, which
+// is for ever where a file system that one of them uses does not answer. It may
+// be called after Shutdown, and more than once.
 func (s *Server) Close() error {
 	s.stop()
 	s.close()

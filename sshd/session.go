@@ -45,12 +45,16 @@ type session struct {
 
 // serveSession serves a session to the end of its channel.
 func (c *conn) serveSession(ctx context.Context, offer ssh.NewChannel) {
-	limit := int64(c.server.config.MaxSessions)
-	defer c.server.sessions.Add(-1)
-	if c.server.sessions.Add(1) > limit {
+	if !c.sessions.Take(1) {
 		_ = offer.Reject(ssh.ResourceShortage, "too many sessions")
 		return
 	}
+	defer c.sessions.Give(1)
+	if !c.descriptors.Take(costSession) {
+		_ = offer.Reject(ssh.ResourceShortage, reasonDescriptors)
+		return
+	}
+	defer c.descriptors.Give(costSession)
 	open, requests, err := offer.Accept()
 	if err != nil {
 		return

@@ -328,34 +328,6 @@ func TestCrowd(t *testing.T) {
 	l.quiet()
 }
 
-func TestCaps(t *testing.T) {
-	l := newLab(t, func(c *Config) { c.MaxSessions, c.MaxChannels = 3, 4 })
-	first, second := l.dial(access.Grant{}), l.dial(access.Grant{})
-	for range 3 {
-		_, _ = l.channel(first)
-	}
-	_, _, err := second.OpenChannel("session", nil)
-	var refused *ssh.OpenChannelError
-	if !errors.As(err, &refused) || refused.Reason != ssh.ResourceShortage {
-		t.Errorf("a session too many: %v", err)
-	}
-	_ = first.Close()
-	eventually(t, "its sessions end", func() bool { return l.server.sessions.Load() == 0 })
-	var open []ssh.Channel
-	for range 3 {
-		ch, _ := l.channel(second)
-		open = append(open, ch)
-	}
-	_ = open[0].Close()
-	eventually(t, "there is room again", func() bool {
-		_, _, err := second.OpenChannel("session", nil)
-		return err == nil
-	})
-	if _, _, err := second.OpenChannel("nonsense", nil); !errors.As(err, &refused) || refused.Reason != ssh.UnknownChannelType {
-		t.Errorf("an unknown type: %v", err)
-	}
-}
-
 func TestNoMoreSessions(t *testing.T) {
 	l := newLab(t)
 	c := l.dial(access.Grant{})

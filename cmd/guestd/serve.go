@@ -21,6 +21,9 @@ const (
 	// drainCalls is how long running calls may go on after SIGTERM. Exec
 	// streams of processes that do not end would otherwise hold it for ever.
 	drainCalls = 3 * time.Second
+	// closeDoors bounds the whole end of the doors. A call may be in a system
+	// call that does not return: a file system that nobody serves any more.
+	closeDoors = drainCalls + 5*time.Second
 	// endProcesses bounds the end of the processes after that: it has to be
 	// over before an init loses patience (systemd: 90 s).
 	endProcesses = 20 * time.Second
@@ -57,10 +60,26 @@ func serve(args []string, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	err = serveDoors(ctx, c, processes, log)
+	served := make(chan error, 1)
+	go func() { served <- serveDoors(ctx, c, processes, log) }()
+	select {
+	case err = <-served:
+	case <-later(ctx, closeDoors):
+		err = errHangs
+	}
 	ending, cancel := context.WithTimeout(context.Background(), endProcesses)
 	defer cancel()
 	return errors.Join(err, processes.Shutdown(ending))
+}
+
+// errHangs is why an agent ends although not everything in it has.
+var errHangs = errors.New("gave up waiting for calls to end; a file system may not answer")
+
+// later returns what is closed d after ctx is done.
+func later(ctx context.Context, d time.Duration) <-chan struct{} {
+	over := make(chan struct{})
+	context.AfterFunc(ctx, func() { time.AfterFunc(d, func() { close(over) }) })
+	return over
 }
 
 // serveDoors opens the doors to the processes and serves them until ctx is

@@ -42,6 +42,7 @@ func newServers(c config, d *doors, processes *proc.Table, log *slog.Logger) (*s
 		Files:     files,
 		Version:   buildVersion(),
 		ToolDir:   tools,
+		MaxUnread: unreadTotal(),
 	})
 	if err != nil {
 		return nil, err

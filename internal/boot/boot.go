@@ -173,7 +173,7 @@ func bringUpMachine(cfg *Config, options Options) (failures []error) {
 	failures = append(failures, loadModules(slices.Concat(names, options.Modules))...)
 	failures = append(failures, setupCgroups()...)
 	failures = append(failures, linkDevices()...)
-	failures = append(failures, loopbackUp(), protectFromOOM(), setHostname(options.Hostname), keepCtrlAltDel())
+	failures = append(failures, loopbackUp(), protectFromOOM(), raiseDescriptors(), setHostname(options.Hostname), keepCtrlAltDel())
 	return failures
 }
 

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -55,6 +56,21 @@ func setHostname(name string) error {
 	}
 	if err := unix.Sethostname([]byte(name)); err != nil {
 		return fmt.Errorf("set hostname %q: %w", name, err)
+	}
+	return nil
+}
+
+// Limits of descriptors for all that is started, systemd's: programs that use
+// select(2) cannot use more than the soft one, and whoever wants more may raise
+// it. The kernel's own hard limit, 4096, is too low for an agent of a thousand
+// processes.
+const softDescriptors, hardDescriptors = 1024, 512 << 10
+
+func raiseDescriptors() error {
+	limit := syscall.Rlimit{Cur: softDescriptors, Max: hardDescriptors}
+	// Not package unix's: this one also tells the runtime what children get.
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return fmt.Errorf("raise the limit of descriptors: %w", err)
 	}
 	return nil
 }

@@ -38,22 +38,20 @@ func (s *session) opendir(id uint32, f *fields) {
 }
 
 func (s *session) openDir(path string) (uint32, error) {
-	handle, err := s.newHandle()
-	if err != nil {
-		return 0, err
-	}
-	d, err := s.Files.OpenDir(s.ctx, path)
-	if err != nil {
-		return 0, err
-	}
-	s.dirs[handle] = &dir{Dir: d, path: path}
-	return handle, nil
+	return s.newHandle(func(handle uint32) error {
+		d, err := s.Files.OpenDir(s.ctx, path)
+		if err == nil {
+			s.dirs[handle] = &dir{Dir: d, path: path}
+		}
+		return err
+	})
 }
 
 func (s *session) closeDir(handle uint32, forced bool) error {
 	d := s.dirs[handle]
 	delete(s.dirs, handle)
 	err := d.Close()
+	s.freeHandle()
 	s.audit(Op{Request: "close", Path: d.path, Forced: forced, Err: err})
 	return err
 }

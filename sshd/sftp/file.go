@@ -88,17 +88,23 @@ func (s *session) openFile(op Op) (uint32, error) {
 	if s.ReadOnly && op.Flags&changes != 0 {
 		return 0, errNotAllowed
 	}
-	handle, err := s.newHandle()
-	if err != nil {
-		return 0, err
-	}
+	return s.newHandle(func(handle uint32) error {
+		file, err := s.newFile(op)
+		if err == nil {
+			s.files[handle] = file
+		}
+		return err
+	})
+}
+
+func (s *session) newFile(op Op) (*file, error) {
 	h, err := s.Files.Open(s.ctx, op.Path, fsops.OpenOptions{Flags: op.Flags, Perm: &op.Mode, AllowSpecial: true})
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	info, err := h.Stat(s.ctx)
 	if err != nil {
-		return 0, errors.Join(err, h.Close())
+		return nil, errors.Join(err, h.Close())
 	}
 	file := &file{Handle: h, path: op.Path, flags: op.Flags}
 	_, err = h.Seek(0, io.SeekCurrent)
@@ -113,12 +119,11 @@ func (s *session) openFile(op Op) (uint32, error) {
 			}
 		})
 	}
-	s.files[handle] = file
-	return handle, nil
+	return file, nil
 }
 
-// newHandle returns the handle of what is opened next.
-func (s *session) newHandle() (uint32, error) {
+// newHandle opens something that gets the next handle, which it returns.
+func (s *session) newHandle(open func(handle uint32) error) (uint32, error) {
 	limit := s.maxHandles()
 	if len(s.files)+len(s.dirs) >= limit {
 		return 0, &statusError{codeFailure, fmt.Sprintf("too many open handles; the limit is %d", limit)}
@@ -126,7 +131,22 @@ func (s *session) newHandle() (uint32, error) {
 	// A handle is used again after four thousand million others.
 	for s.lastHandle++; s.lastHandle == 0 || s.files[s.lastHandle] != nil || s.dirs[s.lastHandle] != nil; s.lastHandle++ {
 	}
+	if s.Descriptors != nil && !s.Descriptors.Take(1) {
+		return 0, &statusError{codeFailure, "too many descriptors are in use"}
+	}
+	if err := open(s.lastHandle); err != nil {
+		s.freeHandle()
+		return 0, err
+	}
 	return s.lastHandle, nil
+}
+
+// freeHandle is the end of what newHandle began; what the handle stood for is
+// closed.
+func (s *session) freeHandle() {
+	if s.Descriptors != nil {
+		s.Descriptors.Give(1)
+	}
 }
 
 func (s *session) maxHandles() int {
@@ -193,6 +213,7 @@ func (s *session) closeFile(handle uint32, forced bool, closed func(error)) {
 	delete(s.files, handle)
 	do := func() {
 		err := file.Close()
+		s.freeHandle()
 		s.audit(Op{Request: "close", Path: file.path, Read: file.read, Written: file.written, Forced: forced, Err: err})
 		closed(err)
 	}

@@ -53,6 +53,10 @@ type Server struct {
 	// open; zero is [DefaultMaxHandles].
 	MaxHandles int
 
+	// Descriptors is asked before a session opens something; nil always has
+	// room. It may be shared.
+	Descriptors Budget
+
 	// Logger receives what the client is not told: why a session was ended.
 	// Nil discards.
 	Logger *slog.Logger
@@ -61,6 +65,13 @@ type Server struct {
 	// something, failed ones included; nil is nobody. Calls of one session do
 	// not overlap, and the session waits for them.
 	Audit func(Op)
+}
+
+// A Budget has so many descriptors to give, and no more. Take reports whether
+// it gave n, which come back by Give. Its methods are safe for concurrent use.
+type Budget interface {
+	Take(n int) bool
+	Give(n int)
 }
 
 // Requests returns the names of all requests, those of the draft in lower case

@@ -182,6 +182,53 @@ func TestHandleLimit(t *testing.T) {
 	}
 }
 
+// budget is a Budget that is not shared.
+type budget struct{ left int }
+
+func (b *budget) Take(n int) bool {
+	if b.left < n {
+		return false
+	}
+	b.left -= n
+	return true
+}
+
+func (b *budget) Give(n int) { b.left += n }
+
+// Whatever opens, fails to open, and closes, the budget is whole at the end.
+func TestDescriptors(t *testing.T) {
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "f"), "x")
+	b := &budget{left: 3}
+	c, served := startServer(t, dir, Server{Descriptors: b})
+	c.hello()
+	c.open("f", openRead)
+	c.open("f", openRead)
+	for _, missing := range []uint8{typeOpen, typeOpendir} {
+		if got := c.status(missing, "none", uint32(openRead), uint32(0)); got != codeNoSuchFile {
+			t.Errorf("what is not there: %v", got)
+		}
+	}
+	d := c.handleOf(c.call(typeOpendir, "."))
+	for _, kind := range []uint8{typeOpen, typeOpendir} {
+		a := c.call(kind, "f", uint32(openRead), uint32(0))
+		if got := code(a.uint32()); got != codeFailure || !strings.Contains(string(a.bytes()), "too many") {
+			t.Errorf("over the budget: %v", got)
+		}
+	}
+	if got := c.status(typeClose, d); got != codeOK {
+		t.Fatal(got)
+	}
+	c.open("f", openRead)
+	c.conn.Close()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+	if b.left != 3 {
+		t.Errorf("%d are left of 3", b.left)
+	}
+}
+
 func TestReadOnly(t *testing.T) {
 	dir := t.TempDir()
 	writeFile(t, filepath.Join(dir, "f"), "x")

@@ -1,0 +1,66 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/guestd/guestd/client"
+	"github.com/guestd/guestd/internal/hungfs"
+)
+
+// An agent ends, and its processes with it, although a call to a file system
+// that does not answer never does.
+func TestEndsInSpiteOfHungFileSystem(t *testing.T) {
+	hung, _ := hungfs.Mount(t)
+	a := startAgent(t, "")
+	process, err := a.client.Start(a.ctx, client.Spec{Args: []string{"sleep", "1000"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _, _ = a.client.FS().Stat(hung + "/x") }()
+	c := a.ssh()
+	go func() { _, _ = c.Dial("unix", hung+"/socket") }()
+	if _, _, err := c.SendRequest("keepalive@openssh.com", true, nil); err != nil {
+		t.Fatal(err)
+	}
+	state, log := a.end()
+	if a.ctx.Err() != nil {
+		t.Errorf("it did not end: %v\n%s", state, log)
+	}
+	if err := syscall.Kill(process.PID(), 0); !errors.Is(err, syscall.ESRCH) {
+		t.Errorf("its process has not ended: %v", err)
+	}
+}
+
+// SSH clients that take all that they get leave descriptors to the host.
+func TestSSHLeavesDescriptors(t *testing.T) {
+	a := startAgent(t, "ulimit -n 256")
+	for range 4 {
+		c := a.ssh()
+		for {
+			ch, requests, err := c.OpenChannel("session", nil)
+			if err != nil {
+				break
+			}
+			go func() {
+				for range requests { // nobody answers them
+				}
+			}()
+			if _, err := ch.SendRequest("exec", true, []byte("\x00\x00\x00\x0asleep 1000")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if got := a.sh("echo alive"); got != "alive" {
+		t.Errorf("got %q", got)
+	}
+	const used = "ls /proc/$PPID/fd | wc -l"
+	t.Logf("%s descriptors in use", a.sh(used))
+	if _, log := a.end(); strings.Contains(log, "too many open files") {
+		t.Error(log)
+	}
+}

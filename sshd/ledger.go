@@ -1,0 +1,57 @@
+//go:build linux
+
+package sshd
+
+import "sync"
+
+// A ledger bounds what the backlogs of all connections hold together. Where
+// they come near, the largest is compacted, and beyond, it is ended: many small
+// ones do not add up to what would take the memory of the whole agent.
+type ledger struct {
+	limit int64 // bytes on the wire
+
+	mu       sync.Mutex
+	backlogs map[*backlog]struct{}
+}
+
+// open returns the backlog of a new connection, which end ends.
+func (l *ledger) open(end func()) *backlog {
+	b := newBacklog(min(maxConnectionBacklog, l.limit/2))
+	b.ledger, b.end = l, end
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.backlogs == nil {
+		l.backlogs = make(map[*backlog]struct{})
+	}
+	l.backlogs[b] = struct{}{}
+	return b
+}
+
+// close forgets a backlog.
+func (l *ledger) close(b *backlog) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.backlogs, b)
+}
+
+// balance is called as a backlog grows.
+func (l *ledger) balance() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var total, most int64
+	var largest *backlog
+	for b := range l.backlogs {
+		held := b.held()
+		total += held
+		if held > most {
+			most, largest = held, b
+		}
+	}
+	switch {
+	case total > l.limit:
+		delete(l.backlogs, largest) // it is on its way out; once is enough
+		largest.end()
+	case total > l.limit/compactShare && largest != nil:
+		largest.compact()
+	}
+}
