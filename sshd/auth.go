@@ -36,19 +36,8 @@ func (c *conn) serverConfig(client string) *ssh.ServerConfig {
 		ServerVersion:           banner(c.server.config.Version),
 		MaxAuthTries:            maxAuthTries,
 		NoClientAuth:            true,
-		// A secret is the user name itself. It is taken by whichever method
-		// the client has; what it says beside the name does not matter.
+		// A secret is the user name itself.
 		NoClientAuthCallback: func(meta ssh.ConnMetadata) (*ssh.Permissions, error) {
-			return nil, c.authenticateSecret(meta)
-		},
-		PasswordCallback: func(meta ssh.ConnMetadata, _ []byte) (*ssh.Permissions, error) {
-			return nil, c.authenticateSecret(meta)
-		},
-		KeyboardInteractiveCallback: func(meta ssh.ConnMetadata, challenge ssh.KeyboardInteractiveChallenge) (*ssh.Permissions, error) {
-			// No question, but clients (Go's is one) insist on being asked.
-			if _, err := challenge("", "", nil, nil); err != nil {
-				return nil, err
-			}
 			return nil, c.authenticateSecret(meta)
 		},
 		PublicKeyCallback: func(meta ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
@@ -59,8 +48,34 @@ func (c *conn) serverConfig(client string) *ssh.ServerConfig {
 			return nil, c.admit(c.account.AuthenticateKey(userOf(meta), key.Marshal()))
 		},
 	}
+	if !beginsWithNone(client) {
+		// A secret is taken by whichever method the client has; what it says
+		// beside the name does not matter.
+		config.PasswordCallback = func(meta ssh.ConnMetadata, _ []byte) (*ssh.Permissions, error) {
+			return nil, c.authenticateSecret(meta)
+		}
+		config.KeyboardInteractiveCallback = func(meta ssh.ConnMetadata, challenge ssh.KeyboardInteractiveChallenge) (*ssh.Permissions, error) {
+			// No question, but clients (Go's is one) insist on being asked.
+			if _, err := challenge("", "", nil, nil); err != nil {
+				return nil, err
+			}
+			return nil, c.authenticateSecret(meta)
+		}
+	}
 	config.AddHostKey(c.server.hostKey)
 	return config
+}
+
+// beginsWithNone reports whether a client is known to try the method "none"
+// before it asks its user anything. It is offered nothing else that a name alone
+// passes: its user would be asked for a password that does not exist.
+func beginsWithNone(client string) bool {
+	for _, name := range [...]string{"OpenSSH", "PuTTY", "dropbear"} {
+		if strings.HasPrefix(client, "SSH-2.0-"+name) {
+			return true
+		}
+	}
+	return false
 }
 
 // userOf is the name that a client logs in under. What follows a colon, which no

@@ -5,7 +5,11 @@ package sshd
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"net"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -48,6 +52,25 @@ func TestSecret(t *testing.T) {
 	got = run(t, l.client("x"+secret+"@guest", "echo in"))
 	if got.code != 255 || strings.Contains(got.stderr, "credential") {
 		t.Errorf("an unknown one is told something: %+v", got)
+	}
+}
+
+// A person who is refused is not asked for a password that there is not.
+func TestRefusedIsNotAsked(t *testing.T) {
+	l := newLab(t)
+	asked := filepath.Join(l.dir, "asked")
+	ask := filepath.Join(l.dir, "ask")
+	if err := os.WriteFile(ask, []byte("#!/bin/sh\necho \"$1\" >>"+asked+"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	cmd := l.client("nobody-knows-me@guest", "true")
+	cmd.Args[slices.Index(cmd.Args, "BatchMode=yes")] = "BatchMode=no"
+	cmd.Env = append(os.Environ(), "SSH_ASKPASS="+ask, "SSH_ASKPASS_REQUIRE=force")
+	if got := run(t, cmd); got.code != 255 || !strings.Contains(got.stderr, "Permission denied (publickey)") {
+		t.Errorf("got %+v", got)
+	}
+	if text, err := os.ReadFile(asked); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("asked %q, %v", text, err)
 	}
 }
 
