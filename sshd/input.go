@@ -17,7 +17,7 @@ type input struct {
 	mu      sync.Mutex
 	changed *sync.Cond
 	reading bool   // somebody reads src: the reader, or the compactor
-	waiting bool   // the reader waits for the compactor
+	wanted  bool   // the reader is there, reading or waiting for the compactor
 	spill   []byte // compacted, to be read before anything else
 	err     error  // of src, to be told after spill
 	ended   bool   // the backlog has forgotten it
@@ -42,7 +42,7 @@ func (in *input) Read(b []byte) (int, error) {
 	}
 	n, err := in.src.Read(b)
 	in.backlog.read(n)
-	in.yield(err)
+	in.yield(true, err)
 	return n, err
 }
 
@@ -72,26 +72,46 @@ func (in *input) claim(wait bool) bool {
 	defer in.mu.Unlock()
 	if in.reading || in.err != nil {
 		for wait && in.reading && len(in.spill) == 0 {
-			in.waiting = true
+			in.want(true)
 			in.changed.Wait()
 		}
-		in.waiting = false
+		if wait {
+			in.want(false)
+		}
 		return false
 	}
 	if !wait && in.backlog.spillFull(len(in.spill)) {
 		return false
 	}
 	in.reading = true
-	in.backlog.stalled.Add(-1)
+	if wait {
+		in.want(true)
+	}
 	return true
 }
 
-// yield is the end of what claim began.
-func (in *input) yield(err error) {
+// want says whether the reader is there: the channel is not stalled then. What
+// the compactor does is no sign of that. in.mu is held.
+func (in *input) want(wanted bool) {
+	if wanted == in.wanted {
+		return
+	}
+	in.wanted = wanted
+	if wanted {
+		in.backlog.stalled.Add(-1)
+	} else {
+		in.backlog.stalled.Add(1)
+	}
+}
+
+// yield is the end of what claim began, by the reader or the compactor.
+func (in *input) yield(reader bool, err error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.reading = false
-	in.backlog.stalled.Add(1)
+	if reader {
+		in.want(false)
+	}
 	if err != nil {
 		in.err = err
 		in.end()
@@ -128,7 +148,7 @@ func (in *input) compact() {
 		n, err := in.src.Read(buf)
 		in.backlog.read(n)
 		if in.keep(buf[:n]) || err != nil {
-			in.yield(err)
+			in.yield(false, err)
 			return
 		}
 	}
@@ -141,5 +161,5 @@ func (in *input) keep(b []byte) (enough bool) {
 	in.spill = append(in.spill, b...)
 	in.backlog.spilled.Add(int64(len(b)))
 	in.changed.Broadcast()
-	return in.waiting || in.backlog.spillFull(len(in.spill))
+	return in.wanted || in.backlog.spillFull(len(in.spill))
 }

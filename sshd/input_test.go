@@ -95,3 +95,24 @@ func TestBacklogLimit(t *testing.T) {
 	}
 	b.wait()
 }
+
+// A channel that is being compacted is not read by anybody.
+func TestBacklogCompacting(t *testing.T) {
+	b := openBacklog(1000)
+	r, w := io.Pipe()
+	in := newInput(r, b)
+	if err := b.arrived(900); err != nil {
+		t.Error(err)
+	}
+	if in.claim(false) {
+		t.Fatal("nobody compacts")
+	}
+	if err := b.arrived(900); !errors.Is(err, errBacklog) {
+		t.Errorf("got %v", err)
+	}
+	_ = w.Close()
+	b.wait()
+	if b.stalled.Load() != 0 {
+		t.Errorf("%d are stalled", b.stalled.Load())
+	}
+}
