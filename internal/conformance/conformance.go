@@ -21,7 +21,7 @@ import (
 
 // patience bounds each wait of the suite. It is generous: the machine may be an
 // emulated one, under the race detector, beside other work.
-const patience = 2 * time.Minute
+const patience = 5 * time.Minute
 
 // A Target is an agent to be tested.
 type Target struct {
