@@ -97,11 +97,6 @@ const (
 	// watchBuffer holds some thousand events of one read.
 	watchBuffer = 64 << 10
 
-	// movePause is how long the second half of a rename is waited for when the
-	// first was the last in the queue. The kernel queues one behind the other,
-	// but on a busy machine the task that renames may lose its turn in between.
-	movePause = 100 * time.Millisecond
-
 	// maxEvents bounds what is gathered for one Next.
 	maxEvents = 4096
 )
