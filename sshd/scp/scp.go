@@ -36,7 +36,8 @@ type Options struct {
 	Preserve  bool // -p: times, and modes without the umask
 	TargetDir bool // -d: the target must be a directory
 
-	// Umask takes bits from the modes of new files, unless Preserve is set.
+	// Umask takes bits from the modes of new files, and setuid, setgid and the
+	// sticky bit are always taken, unless Preserve is set.
 	Umask uint32
 }
 

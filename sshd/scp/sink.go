@@ -27,6 +27,10 @@ func Sink(ctx context.Context, rw io.ReadWriter, opts Options, target string) er
 	p := newPeer(rw, opts)
 	if opts.Preserve {
 		p.Umask = 0
+	} else {
+		// A program of the peer's must not become one that runs as its owner
+		// here, unless that was asked for.
+		p.Umask |= unix.S_ISUID | unix.S_ISGID | unix.S_ISVTX
 	}
 	into := p.isDir(ctx, target)
 	if opts.TargetDir && !into {
