@@ -162,13 +162,11 @@ func endedEarly(err error) error {
 	return err
 }
 
-// path makes a path absolute. Unlike fsops it gives a tilde no meaning: the
-// shell that started scp has done that.
+// path makes a path absolute, but leaves "" to be refused by the kernel. Unlike
+// fsops it gives a tilde no meaning: the shell that started scp has done that.
 func (p *peer) path(name string) string {
 	switch {
-	case name == "":
-		return p.Files.Base()
-	case name[0] == '/':
+	case name == "" || name[0] == '/':
 		return name
 	case strings.HasSuffix(p.Files.Base(), "/"):
 		return p.Files.Base() + name

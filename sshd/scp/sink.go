@@ -126,7 +126,7 @@ func (p *peer) message() (string, error) {
 }
 
 func join(dir, name string) string {
-	if dir == "" || strings.HasSuffix(dir, "/") {
+	if strings.HasSuffix(dir, "/") {
 		return dir + name
 	}
 	return dir + "/" + name
@@ -140,16 +140,19 @@ func parseTimes(line string) (rec record, err error) {
 	}
 	var n [4]int64
 	for i, part := range parts {
-		limit := int64(1<<63 - 1)
-		if i%2 == 1 {
-			limit = 999_999
-		}
-		if n[i], err = strconv.ParseInt(part, 10, 64); err != nil || n[i] < 0 || n[i] > limit {
+		var ok bool
+		if n[i], ok = parseNumber(part); !ok || i%2 == 1 && n[i] > 999_999 {
 			return rec, errors.New("bad time")
 		}
 	}
 	mtime, atime := time.Unix(n[0], n[1]*1000), time.Unix(n[2], n[3]*1000)
 	return record{atime: &atime, mtime: &mtime}, nil
+}
+
+// parseNumber takes a number that has digits and no sign.
+func parseNumber(text string) (int64, bool) {
+	n, err := strconv.ParseUint(text, 10, 63)
+	return int64(n), err == nil
 }
 
 // parseRecord takes "Cmmmm size name" apart. A name that is more than one is
@@ -168,7 +171,7 @@ func parseRecord(line string) (rec record, err error) {
 		return rec, errors.New("bad mode")
 	}
 	rec = record{kind: line[0], mode: uint32(bits), name: name}
-	if rec.size, err = strconv.ParseInt(size, 10, 64); err != nil || rec.size < 0 {
+	if rec.size, ok = parseNumber(size); !ok {
 		return rec, errors.New("bad size")
 	}
 	if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00") {
