@@ -133,19 +133,26 @@ func (s *session) copyData(id uint32, f *fields) {
 		s.status(id, errBadMessage)
 	case from == nil || to == nil:
 		s.status(id, errNoHandle)
-	case from.path == to.path:
+	case from.dev == to.dev && from.ino == to.ino:
+		// It may never end: the file can grow by what is copied.
 		s.status(id, errSameFile)
 	case at > math.MaxInt64 || offset > math.MaxInt64:
 		s.status(id, unix.EINVAL)
-	case !from.seekable || from.queue != nil || to.queue != nil:
+	case !from.seekable || !from.regular || to.queue != nil:
 		s.status(id, unix.ESPIPE) // it would keep the session waiting
 	default:
 		count := int64(-1)
 		if size > 0 {
 			count = int64(min(size, math.MaxInt64))
 		}
-		n, err := from.CopyTo(s.ctx, to.Handle, int64(at), int64(offset), count)
-		from.read, to.written = from.read+n, to.written+n
+		s.flush() // it may take its time
+		var n int64
+		var err error
+		s.inTurn(from, func() {
+			n, err = from.CopyTo(s.ctx, to.Handle, int64(at), int64(offset), count)
+			from.read += n
+		})
+		to.written += n
 		s.done(id, Op{Request: "copy-data", Path: from.path, Target: to.path, Err: err})
 	}
 }

@@ -27,7 +27,9 @@ const maxParked = 64
 type file struct {
 	*fsops.Handle
 	path     string
+	dev, ino uint64
 	flags    int
+	regular  bool
 	seekable bool
 
 	// queue is of the requests of a file that may have to wait; nil for one
@@ -106,11 +108,11 @@ func (s *session) newFile(op Op) (*file, error) {
 	if err != nil {
 		return nil, errors.Join(err, h.Close())
 	}
-	file := &file{Handle: h, path: op.Path, flags: op.Flags}
+	file := &file{Handle: h, path: op.Path, dev: info.Dev, ino: info.Ino, flags: op.Flags, regular: info.IsRegular()}
 	_, err = h.Seek(0, io.SeekCurrent)
 	file.seekable = err == nil
 	// Files of /proc and the like have no size, and some of them wait for news.
-	if !info.IsRegular() || info.Size == 0 && op.Flags&unix.O_ACCMODE == unix.O_RDONLY {
+	if !file.regular || info.Size == 0 && op.Flags&unix.O_ACCMODE == unix.O_RDONLY {
 		file.queue = make(chan func(), maxParked)
 		s.parked.Go(func() {
 			for do := range file.queue {
@@ -171,6 +173,20 @@ func (s *session) onFile(file *file, do func(out []byte) []byte) {
 		return
 	}
 	s.park(file, func() { s.answer(do(nil)) })
+}
+
+// inTurn calls do behind all requests for the file before it, and waits for it.
+func (s *session) inTurn(file *file, do func()) {
+	if file.queue == nil {
+		do()
+		return
+	}
+	done := make(chan struct{})
+	s.park(file, func() {
+		defer close(done)
+		do()
+	})
+	<-done
 }
 
 // park puts do into a file's queue.

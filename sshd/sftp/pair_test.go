@@ -372,6 +372,13 @@ var pairTests = []pairTest{
 		copies("to one for reading", to, 0, 0, from, 0)
 		copies("to nothing", to, 0, 0, "\x7f\xff\xff\xff", 0)
 		copies("far away", from, 1<<63, 0, to, 0)
+		p.ask("make empty", typeClose, p.handleOf(p.ask("open", typeOpen, "empty", uint32(openWrite|openCreate), none)))
+		empty := p.handleOf(p.ask("open", typeOpen, "empty", uint32(openRead), none))
+		copies("of an empty file", empty, 0, 0, to, 300)
+		p.ask("write to what was empty", typeWrite, p.handleOf(p.ask("open", typeOpen, "empty", uint32(openWrite), none)), uint64(0), "news")
+		copies("of what was empty", empty, 0, 0, to, 0)
+		proc := p.handleOf(p.ask("open", typeOpen, "/proc/sys/kernel/ostype", uint32(openRead), none))
+		copies("of a file of no size", proc, 0, 0, to, 20)
 	}},
 	{name: "read-only", args: []string{"-R"}, server: Server{ReadOnly: true}, run: func(p *pairSide) {
 		for flags := uint32(0); flags < 64; flags++ {

@@ -149,6 +149,26 @@ func TestBlockedFIFO(t *testing.T) {
 	}
 }
 
+// A copy of a file into itself would never end, whatever the file is called.
+func TestCopyIntoItself(t *testing.T) {
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "f"), "abc")
+	if err := os.Link(filepath.Join(dir, "f"), filepath.Join(dir, "g")); err != nil {
+		t.Fatal(err)
+	}
+	c := newClient(t, dir, Server{})
+	from := c.open("f", openRead)
+	for _, name := range []string{"g", "./f"} {
+		to := c.open(name, openWrite)
+		if got := c.status(typeExtended, "copy-data", from, uint64(0), uint64(0), to, uint64(3)); got != codeFailure {
+			t.Errorf("as %s: %v", name, got)
+		}
+	}
+	if got := readFile(t, dir, "f"); got != "abc" {
+		t.Errorf("the file is %.40q", got)
+	}
+}
+
 func TestHandleLimit(t *testing.T) {
 	dir := t.TempDir()
 	writeFile(t, filepath.Join(dir, "f"), "x")
