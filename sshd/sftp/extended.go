@@ -67,7 +67,7 @@ func (s *session) expandPath(id uint32, f *fields) {
 	case path == "~":
 		path = s.dir
 	case strings.HasPrefix(path, "~/"):
-		path = path[len("~/"):]
+		path = "." + path[len("~"):] // "~//etc" is below it too
 	case strings.HasPrefix(path, "~"):
 		home, err := s.Files.Resolve(path)
 		if err != nil {

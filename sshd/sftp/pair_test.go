@@ -341,7 +341,7 @@ var pairTests = []pairTest{
 		for _, user := range []string{"root", "daemon", "", "nobody-of-that-name", "0", "root:x", "~"} {
 			p.ask("home "+user, typeExtended, ext("home-directory"), user)
 		}
-		for _, path := range []string{"~root", "~root/", "~root/x", "~daemon", "~nobody-of-that-name/x", "~/", "~/file", "~/missing/x", "x/../file"} {
+		for _, path := range []string{"~root", "~root/", "~root/x", "~daemon", "~nobody-of-that-name/x", "~/", "~//file", "~/file", "~/missing/x", "x/../file"} {
 			p.ask("expand "+path, typeExtended, ext("expand-path@openssh.com"), path)
 		}
 		ids := append(be32(0), be32(4242)...)
