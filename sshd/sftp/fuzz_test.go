@@ -9,9 +9,8 @@ import (
 	"errors"
 	"io"
 	"os"
+	"path/filepath"
 	"testing"
-
-	"github.com/guestd/guestd/fsops"
 )
 
 // stream is a client that sends what is in Reader.
@@ -23,38 +22,106 @@ type stream struct {
 func (s *stream) Write(p []byte) (int, error) { return s.sent.Write(p) }
 func (s *stream) Close() error                { return nil }
 
+// Handles of what wellFormed is about, in the order in which they are opened.
+const (
+	fuzzFile  = "\x00\x00\x00\x01" // f, for reading
+	fuzzOther = "\x00\x00\x00\x02" // g, for reading and writing
+	fuzzDir   = "\x00\x00\x00\x03" // d
+)
+
+// opened are the requests that open them.
+func opened() [][]byte {
+	return [][]byte{
+		packet(typeOpen, uint32(1), "f", uint32(openRead), none),
+		packet(typeOpen, uint32(2), "g", uint32(openRead|openWrite), none),
+		packet(typeOpendir, uint32(3), "d"),
+	}
+}
+
+// wellFormed is what follows the id in a request, or the name of its extension.
+func wellFormed(r *request) []any {
+	all := []any{
+		uint32(attrSize | attrOwner | attrPerm | attrTimes | attrExtended), uint64(3), ^uint32(0), ^uint32(0),
+		uint32(0o644), uint32(1), uint32(2), uint32(1), "name", "value",
+	}
+	switch r.name {
+	case "open":
+		return append([]any{"new", uint32(openRead | openWrite | openCreate)}, all...)
+	case "close", "fstat", "fsync", "fstatvfs":
+		return []any{fuzzOther}
+	case "read":
+		return []any{fuzzFile, uint64(1), uint32(9)}
+	case "write":
+		return []any{fuzzOther, uint64(1), "xyz"}
+	case "setstat", "lsetstat", "mkdir":
+		return append([]any{"f"}, all...)
+	case "fsetstat":
+		return append([]any{fuzzOther}, all...)
+	case "readdir":
+		return []any{fuzzDir}
+	case "rename", "posix-rename", "hardlink", "symlink":
+		return []any{"f", "d/new"}
+	case "copy-data":
+		return []any{fuzzFile, uint64(0), uint64(0), fuzzOther, uint64(1)}
+	case "users-groups-by-id":
+		return []any{"\x00\x00\x00\x00\x00\x00\x00\x01", "\x00\x00\x00\x00"}
+	case "home-directory":
+		return []any{"root"}
+	case "limits":
+		return nil
+	}
+	return []any{"f"}
+}
+
+// request makes a packet of a request; body is what wellFormed gives.
+func (r *request) packet(id uint32, body []any) []byte {
+	head := []any{id}
+	if r.kind == typeExtended {
+		head = append(head, r.ext)
+	}
+	return packet(r.kind, append(head, body...)...)
+}
+
+// populateForFuzz makes what opened opens.
+func populateForFuzz(t testing.TB, dir string) {
+	t.Helper()
+	writeFile(t, filepath.Join(dir, "f"), "content")
+	writeFile(t, filepath.Join(dir, "g"), "")
+	if err := os.Mkdir(filepath.Join(dir, "d"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // FuzzServe: whatever a client sends, the server ends, answers in whole packets,
 // and never more than it was asked.
 func FuzzServe(f *testing.F) {
-	init := packet(typeInit, uint32(3))
-	join := func(packets ...[]byte) []byte { return bytes.Join(append([][]byte{init}, packets...), nil) }
-	f.Add(join(packet(typeOpen, uint32(1), "f", uint32(openRead), none), packet(typeRead, uint32(2), "\x00\x00\x00\x01", uint64(0), uint32(99)),
-		packet(typeClose, uint32(3), "\x00\x00\x00\x01")))
-	f.Add(join(packet(typeOpendir, uint32(1), "."), packet(typeReaddir, uint32(2), "\x00\x00\x00\x01")))
+	join := func(packets ...[]byte) []byte {
+		return bytes.Join(append([][]byte{packet(typeInit, uint32(3))}, packets...), nil)
+	}
+	for i := range requests {
+		f.Add(join(append(opened(), requests[i].packet(7, wellFormed(&requests[i])))...))
+	}
+	f.Add(join(packet(typeOpen, uint32(1), "/proc/version", uint32(openRead), none), packet(typeRead, uint32(2), fuzzFile, uint64(0), uint32(99)),
+		packet(typeClose, uint32(3), fuzzFile)))
 	f.Add(join(packet(typeSetstat, uint32(1), "f", uint32(attrExtended), uint32(1<<31), "a", "b")))
-	for _, r := range requests {
-		if r.kind == typeExtended {
-			f.Add(join(packet(typeExtended, uint32(7), r.ext, "~", "f", uint64(1))))
-		} else {
-			f.Add(join(packet(r.kind, uint32(7), "f", "g", uint64(1))))
-		}
+	dir := f.TempDir()
+	populateForFuzz(f, dir)
+	server := Server{MaxHandles: 8}
+	// It must do no harm here: nobody may change the one file and little else, and
+	// whom the tests run as nothing.
+	if server.ReadOnly = os.Geteuid() != 0; server.ReadOnly {
+		server.Files = ownFiles(f, dir)
+	} else {
+		server.Files = nobodysFiles(f, dir)
 	}
-	system, err := fsops.New(fsops.Config{})
-	if err != nil {
-		f.Fatal(err)
-	}
-	// It must do no harm here: nobody may do little, and read-only nothing.
-	user := ""
-	if os.Geteuid() == 0 {
-		user = "65534:65534"
-	}
-	files, err := system.AsUser(user, "/proc/sys")
-	if err != nil {
-		f.Fatal(err)
-	}
+	other := filepath.Join(dir, "g")
 	f.Fuzz(func(t *testing.T, data []byte) {
+		if !server.ReadOnly { // as it was for the one before
+			if err := errors.Join(os.Chmod(other, 0o644), os.Truncate(other, 0), os.Chown(other, 65534, 65533)); err != nil {
+				t.Fatal(err)
+			}
+		}
 		s := &stream{Reader: bytes.NewReader(data)}
-		server := Server{Files: files, ReadOnly: true, MaxHandles: 8}
 		_ = server.Serve(context.Background(), s)
 		answers := 0
 		for out := s.sent.Bytes(); len(out) > 0; answers++ {

@@ -171,6 +171,26 @@ func ownFiles(t testing.TB, dir string) *fsops.FS {
 	return files
 }
 
+// nobodysFiles is the view of a user who owns nothing, and whom no program runs
+// as. It takes root, and makes dir one that others may come to.
+func nobodysFiles(t testing.TB, dir string) *fsops.FS {
+	t.Helper()
+	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	system, err := fsops.New(fsops.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := system.AsUser("65534:65533", dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
 // startServer serves a session in dir and returns its client. What Serve
 // returns is sent on the channel.
 func startServer(t testing.TB, dir string, server Server) (*client, <-chan error) {

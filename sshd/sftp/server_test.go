@@ -3,8 +3,11 @@
 package sftp
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"os"
@@ -13,8 +16,6 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/guestd/guestd/fsops"
 )
 
 func TestVersion(t *testing.T) {
@@ -318,6 +319,46 @@ func TestMalformed(t *testing.T) {
 	}
 }
 
+// TestCutRequests cuts each request at each byte, and has each of its lengths
+// promise more than there is. All are answered, once, and the session goes on.
+func TestCutRequests(t *testing.T) {
+	for i := range requests {
+		r := &requests[i]
+		t.Run(r.name, func(t *testing.T) {
+			dir := t.TempDir()
+			populateForFuzz(t, dir)
+			c := newClient(t, dir, Server{})
+			for _, p := range opened() {
+				c.write(p)
+				c.handleOf(c.receive())
+			}
+			whole := r.packet(0, wellFormed(r))
+			begin := lengthSize + 1 + 4 // behind the id
+			ask := func(what string, body []byte) {
+				t.Helper()
+				id := c.send(r.kind, body)
+				if a := c.receive(); a.id != id {
+					t.Fatalf("%s: answer to %d, not %d", what, a.id, id)
+				}
+			}
+			for at := begin; at <= len(whole)-4; at++ {
+				for _, length := range []uint32{1<<32 - 1, 1<<31 - 1, 1 << 31, 1 << 18, 0} {
+					bent := bytes.Clone(whole)
+					binary.BigEndian.PutUint32(bent[at:], length)
+					ask(fmt.Sprintf("%d at %d", length, at), bent[begin:])
+				}
+			}
+			for n := begin; n <= len(whole); n++ {
+				ask(fmt.Sprintf("%d bytes", n), whole[begin:n])
+			}
+			ask("more than it has", append(whole[begin:], "more"...))
+			if a := c.call(typeStat, "."); a.kind != typeAttrs {
+				t.Errorf("afterwards: type %d", a.kind)
+			}
+		})
+	}
+}
+
 func closeWrite(t *testing.T, c *client) {
 	t.Helper()
 	if err := c.conn.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
@@ -369,11 +410,6 @@ func TestOtherUser(t *testing.T) {
 		t.Skip("needs root to be somebody else")
 	}
 	dir := t.TempDir()
-	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
-		if err := os.Chmod(d, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
 	writeFile(t, filepath.Join(dir, "roots"), "x")
 	if err := os.Mkdir(filepath.Join(dir, "theirs"), 0); err != nil {
 		t.Fatal(err)
@@ -381,16 +417,8 @@ func TestOtherUser(t *testing.T) {
 	if err := os.Chown(filepath.Join(dir, "theirs"), 65534, 65533); err != nil {
 		t.Fatal(err)
 	}
-	system, err := fsops.New(fsops.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	files, err := system.AsUser("65534:65533", dir)
-	if err != nil {
-		t.Fatal(err)
-	}
 	umask := uint32(0o077)
-	c := newClient(t, dir, Server{Files: files, Umask: &umask})
+	c := newClient(t, dir, Server{Files: nobodysFiles(t, dir), Umask: &umask})
 	if got := c.status(typeSetstat, "theirs", perm(0o700)); got != codeOK {
 		t.Fatal(got)
 	}
