@@ -92,6 +92,9 @@ func (a *app) ssh(ctx context.Context, f *sshFlags, line *sshLine) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := checkLogin(f.user); err != nil {
+		return err
+	}
 	door, err := a.door(f.address)
 	if err != nil {
 		return err
@@ -102,12 +105,19 @@ func (a *app) ssh(ctx context.Context, f *sshFlags, line *sshLine) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	files := filesIn(dir, door.name)
-	key, err := files.newKey("guestctl ssh")
+	options, err := door.options(files, true)
 	if err != nil {
 		return err
 	}
+	key, err := newKeyPair("guestctl ssh")
+	if err != nil {
+		return err
+	}
+	if err := files.writeKey(key); err != nil {
+		return err
+	}
 	info, err := a.grantKey(ctx, client.Grant{
-		Key: key, User: f.user, TTL: time.Duration(f.ttl), MaxConnections: int(f.connections),
+		Key: key.public, User: f.user, TTL: time.Duration(f.ttl), MaxConnections: int(f.connections),
 		Permissions: permissions, Label: f.label,
 	})
 	if err != nil {
@@ -118,10 +128,6 @@ func (a *app) ssh(ctx context.Context, f *sshFlags, line *sshLine) (err error) {
 		return err
 	}
 	user, err := loginName(f.user, info.User)
-	if err != nil {
-		return err
-	}
-	options, err := door.options(files, true)
 	if err != nil {
 		return err
 	}
@@ -154,6 +160,16 @@ func (a *app) takeBack(ctx context.Context, id string) {
 			_, _ = c.Revoke(ctx, id)
 		}
 	}
+}
+
+// checkLogin refuses the name of a user that ssh takes for something else, on its
+// command line or in its configuration, of whichever version.
+func checkLogin(asked string) error {
+	odd := func(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune("\"'\\#%`;&<>|(){}", r) }
+	if strings.HasPrefix(asked, "-") || strings.ContainsFunc(asked, odd) {
+		return usagef("the user %q cannot be told to ssh", asked)
+	}
+	return nil
 }
 
 // loginName is the name to log in with: the one that was asked for, else the one

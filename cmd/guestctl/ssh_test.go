@@ -102,6 +102,16 @@ func TestLoginName(t *testing.T) {
 			t.Errorf("a guest's user %q is taken as %q", told, name)
 		}
 	}
+	for _, asked := range []string{"-x", "a b", "a\nb", `a"b`, "a#b", "a%b", "a\\", "a'b"} {
+		if err := checkLogin(asked); err == nil {
+			t.Errorf("the user %q is passed to ssh", asked)
+		}
+	}
+	for _, asked := range []string{"", "ann", "0", "ann@example.com", "machine$", "änn"} {
+		if err := checkLogin(asked); err != nil {
+			t.Error(err)
+		}
+	}
 	if name, err := loginName("ann", "-x"); name != "ann" || err != nil {
 		t.Errorf("%q, %v", name, err)
 	}

@@ -83,6 +83,9 @@ func (a *app) sshConfig(ctx context.Context, f *sshConfigFlags, name string) err
 	if err != nil {
 		return err
 	}
+	if err := checkLogin(f.user); err != nil {
+		return err
+	}
 	door, err := a.door(f.address)
 	if err != nil {
 		return err
@@ -93,22 +96,16 @@ func (a *app) sshConfig(ctx context.Context, f *sshConfigFlags, name string) err
 	if !validHostName(name) {
 		return usagef("%q is no name for a guest: letters, digits, and within it - _ and .", name)
 	}
-	c, ctx, cancel, err := a.quick(ctx)
-	defer cancel()
+	files, key, err := a.configKey(f, name)
 	if err != nil {
 		return err
 	}
-	dir, err := a.dataDir(name)
-	if err != nil {
-		return err
-	}
-	files := filesIn(dir, name)
-	key, err := f.prepareKey(ctx, c, files)
+	options, err := door.options(files, false)
 	if err != nil {
 		return err
 	}
 	g := client.Grant{
-		Key: key, User: f.user, TTL: time.Duration(f.ttl), MaxConnections: int(f.connections),
+		Key: key.public, User: f.user, TTL: time.Duration(f.ttl), MaxConnections: int(f.connections),
 		Permissions: permissions, Label: configLabel + name,
 	}
 	if g.TTL == 0 {
@@ -117,23 +114,7 @@ func (a *app) sshConfig(ctx context.Context, f *sshConfigFlags, name string) err
 	if g.MaxConnections == 0 {
 		g.MaxConnections = -1
 	}
-	info, err := c.Grant(ctx, g)
-	if err != nil {
-		return err
-	}
-	if err := files.pin(info.HostKey); err != nil {
-		return err
-	}
-	return a.printSSHConfig(f, &door, files, &info)
-}
-
-// printSSHConfig prints the block.
-func (a *app) printSSHConfig(f *sshConfigFlags, door *sshDoor, files *sshFiles, info *client.GrantInfo) error {
-	user, err := loginName(f.user, info.User)
-	if err != nil {
-		return err
-	}
-	options, err := door.options(files, false)
+	info, user, err := a.grantConfig(ctx, files, key, g)
 	if err != nil {
 		return err
 	}
@@ -147,28 +128,63 @@ func (a *app) printSSHConfig(f *sshConfigFlags, door *sshDoor, files *sshFiles, 
 	return out.Flush()
 }
 
-// prepareKey returns the key to grant: a new one, or the one of --key. The grant
-// that this command made for the one before is taken back, if nobody is in by
-// it: of one key there can be but one grant, and a key that is gone needs none.
-func (f *sshConfigFlags) prepareKey(ctx context.Context, c *client.Client, files *sshFiles) (ssh.PublicKey, error) {
+// configKey returns where a guest's files are to be, and the key to grant: a new
+// one, or the public half of that of --key.
+func (a *app) configKey(f *sshConfigFlags, name string) (*sshFiles, *keyPair, error) {
+	dir, err := a.dataDir(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	files := filesIn(dir, name)
 	if f.key == "" {
-		if old, err := readPublicHalf(files.key); err == nil {
-			if err := retireConfigGrant(ctx, c, old); err != nil && !errors.Is(err, errGrantInUse) {
-				return nil, err
-			}
+		key, err := newKeyPair(configLabel + name)
+		return files, key, err
+	}
+	if files.key, err = filepath.Abs(strings.TrimSuffix(f.key, ".pub")); err != nil {
+		return nil, nil, err
+	}
+	public, err := readPublicHalf(files.key)
+	return files, &keyPair{public: public}, err
+}
+
+// grantConfig grants the key, writes what ssh reads, and returns the user to log
+// in as. What this command granted for the key before is taken back, if nobody
+// is in by it, and not before there is something in its place: a command that
+// fails leaves what worked.
+func (a *app) grantConfig(
+	ctx context.Context, files *sshFiles, key *keyPair, g client.Grant,
+) (info *client.GrantInfo, user string, err error) {
+	c, ctx, cancel, err := a.quick(ctx)
+	defer cancel()
+	if err != nil {
+		return nil, "", err
+	}
+	granted, err := c.Grant(ctx, g)
+	if errors.Is(err, fs.ErrExist) { // of one key there can be but one grant
+		if err = retireConfigGrant(ctx, c, g.Key); err == nil {
+			granted, err = c.Grant(ctx, g)
 		}
-		return files.newKey(configLabel + files.alias)
 	}
-	path, err := filepath.Abs(strings.TrimSuffix(f.key, ".pub"))
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	files.key = path
-	key, err := readPublicHalf(path)
-	if err != nil {
-		return nil, err
+	defer func() {
+		if err != nil {
+			a.takeBack(ctx, granted.ID)
+		}
+	}()
+	if user, err = loginName(g.User, granted.User); err != nil {
+		return nil, "", err
 	}
-	return key, retireConfigGrant(ctx, c, key)
+	if err = files.pin(granted.HostKey); err != nil || key.private == nil {
+		return &granted, user, err
+	}
+	old, oldErr := readPublicHalf(files.key)
+	if err = files.writeKey(key); err == nil && oldErr == nil {
+		// Without its key it is good for nothing, and ends in its time.
+		_ = retireConfigGrant(ctx, c, old)
+	}
+	return &granted, user, err
 }
 
 // readPublicHalf reads the public key beside a private one.

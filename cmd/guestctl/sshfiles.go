@@ -28,8 +28,14 @@ func filesIn(dir, alias string) *sshFiles {
 	return &sshFiles{alias: alias, key: filepath.Join(dir, keyName), knownHosts: filepath.Join(dir, knownHostsName)}
 }
 
-// newKey makes a key and writes it, in place of one that is there.
-func (f *sshFiles) newKey(comment string) (ssh.PublicKey, error) {
+// keyPair is a key that was made here.
+type keyPair struct {
+	public  ssh.PublicKey
+	comment string
+	private []byte // as ssh reads it
+}
+
+func newKeyPair(comment string) (*keyPair, error) {
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return nil, err
@@ -42,10 +48,15 @@ func (f *sshFiles) newKey(comment string) (ssh.PublicKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := writePrivate(f.key+".pub", []byte(keyLine(key)+" "+comment+"\n")); err != nil {
-		return nil, err
+	return &keyPair{key, comment, pem.EncodeToMemory(block)}, nil
+}
+
+// writeKey writes a key, in place of one that is there.
+func (f *sshFiles) writeKey(k *keyPair) error {
+	if err := writePrivate(f.key+".pub", []byte(keyLine(k.public)+" "+k.comment+"\n")); err != nil {
+		return err
 	}
-	return key, writePrivate(f.key, pem.EncodeToMemory(block))
+	return writePrivate(f.key, k.private)
 }
 
 // pin writes the one host key that ssh is to trust.
