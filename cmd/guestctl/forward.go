@@ -232,13 +232,32 @@ func (fw *forwarding) complain(err error) {
 	fw.app.complain(err)
 }
 
+// Between two attempts to accept where there are no descriptors, and to listen
+// again.
+const (
+	acceptPause, acceptMost = 5 * time.Millisecond, time.Second
+	relistenPause           = 500 * time.Millisecond
+)
+
 // serve carries the connections of a listener. One in the guest is gone with the
 // agent's connection, and is made anew.
 func (fw *forwarding) serve(ctx context.Context, spec *forwardSpec, l net.Listener) {
-	for l != nil {
+	for pause := acceptPause; l != nil; {
 		conn, err := l.Accept()
-		if err == nil {
+		switch {
+		case err == nil:
+			pause = acceptPause
 			fw.tasks.Go(func() { fw.carry(ctx, spec, conn) })
+			continue
+		case isTemporary(err):
+			// Those that are open go on, and give their descriptors back.
+			if pause == acceptPause {
+				fw.complain(fmt.Errorf("forward %s: %w", spec.text, err))
+			}
+			if !sleep(ctx, pause) {
+				return
+			}
+			pause = min(2*pause, acceptMost)
 			continue
 		}
 		fw.drop(l)
@@ -255,8 +274,27 @@ func (fw *forwarding) serve(ctx context.Context, spec *forwardSpec, l net.Listen
 	}
 }
 
-// relistenPause is how long to wait between two attempts to listen again.
-const relistenPause = 500 * time.Millisecond
+// isTemporary reports whether another Accept may succeed: most likely the
+// process is out of descriptors.
+func isTemporary(err error) bool {
+	temporary, ok := errors.AsType[interface {
+		error
+		Temporary() bool
+	}](err)
+	return ok && temporary.Temporary()
+}
+
+// sleep is false if ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
 
 // listenAgain listens where l did, once the agent is back. Nil is the end.
 func (fw *forwarding) listenAgain(ctx context.Context, spec *forwardSpec, at net.Addr) net.Listener {
@@ -282,11 +320,7 @@ func (fw *forwarding) listenAgain(ctx context.Context, spec *forwardSpec, at net
 			fw.fail(fmt.Errorf("forward %s: %w", spec.text, err))
 			return nil
 		}
-		timer := time.NewTimer(relistenPause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !sleep(ctx, relistenPause) {
 			return nil
 		}
 	}

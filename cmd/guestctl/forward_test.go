@@ -17,6 +17,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestParseForward(t *testing.T) {
@@ -240,6 +242,64 @@ func TestForward(t *testing.T) {
 			return errors.Is(err, os.ErrNotExist)
 		})
 	}
+}
+
+// Where the descriptors come to an end, who is next waits for one.
+func TestForwardWithoutDescriptors(t *testing.T) {
+	socket := newAgent(t)
+	target, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = target.Close() }()
+	_, port, _ := net.SplitHostPort(target.Addr().String())
+	f := startForward(t, socket, 1, "0:"+port)
+	dial := func() net.Conn {
+		t.Helper()
+		conn, err := net.Dial("tcp", f.lines[0].Listen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return conn
+	}
+	// passes sends something from near to what the target accepts.
+	passes := func(near net.Conn, far net.Conn) net.Conn {
+		t.Helper()
+		var err error
+		if far == nil {
+			far, err = target.Accept()
+		}
+		if err == nil {
+			_, err = io.WriteString(near, "x")
+		}
+		if err == nil {
+			_, err = io.ReadFull(far, make([]byte, 1))
+		}
+		if err != nil {
+			t.Fatalf("%v; %s", err, f.stderr)
+		}
+		return far
+	}
+	first := dial()
+	far := passes(first, nil)
+	pid := f.cmd.Process.Pid
+	open, err := os.ReadDir("/proc/" + strconv.Itoa(pid) + "/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(len(open)), Max: uint64(len(open))}, nil); err != nil {
+		t.Fatal(err)
+	}
+	others := []net.Conn{dial(), dial(), dial()}
+	eventually(t, "it is told", func() bool { return strings.Contains(f.stderr.String(), "too many open files") })
+	passes(first, far)
+	for _, next := range others {
+		_ = first.Close()
+		_ = far.Close()
+		first, far = next, passes(next, nil)
+	}
+	_ = first.Close()
+	_ = far.Close()
 }
 
 func TestForwardUDP(t *testing.T) {
