@@ -57,6 +57,8 @@ func TestParseForward(t *testing.T) {
 		"-R ./rel:8080":            "is absolute",
 		"-R 53:53/udp":             "to the guest only",
 		"/tmp/x:53/udp":            "no unix sockets",
+		"8053/udp:53":              "neither a port nor a host",
+		"53/ucp":                   "neither a port nor a host",
 		"[::1:8080":                "brackets",
 		"[::1]x:8080":              "brackets",
 		"8080:/run/a:/run/b":       "more than LISTEN:TARGET",

@@ -102,6 +102,8 @@ func takeEndpoint(fields []string, network string) (end endpoint, rest []string,
 		return endpoint{}, nil, "has an empty part"
 	case strings.Trim(first, "0123456789") == "":
 		return endpoint{}, nil, first + " is no port: the largest is 65535"
+	case strings.Contains(first, "/"): // "80/udp:90": it is for the end
+		return endpoint{}, nil, strconv.Quote(first) + " is neither a port nor a host"
 	case len(fields) == 1 || !isPort(fields[1]):
 		return endpoint{}, nil, strconv.Quote(first) + " is no port, and no port follows it"
 	}
