@@ -22,12 +22,15 @@ type recorder struct {
 // terminalKey names a terminal among all.
 type terminalKey struct{ session, channel string }
 
-// newRecorder records into files that are not there yet: it is better to say so
-// before there is anything to lose.
+// newRecorder records into files that are not there yet, in a directory that is:
+// it is better to say so before there is anything to lose.
 func newRecorder(first string) (*recorder, error) {
 	if first != "" {
 		if _, err := os.Lstat(first); err == nil {
 			return nil, fmt.Errorf("record: %w", &fs.PathError{Op: "create", Path: first, Err: fs.ErrExist})
+		}
+		if _, err := os.Stat(filepath.Dir(first)); err != nil {
+			return nil, fmt.Errorf("record: %w", err)
 		}
 	}
 	return &recorder{first: first, files: make(map[terminalKey]string)}, nil
