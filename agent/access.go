@@ -29,14 +29,19 @@ var errNoAccess error = &callError{
 type accessService struct {
 	guestdv1.UnimplementedAccessServiceServer
 
-	store *access.Store // nil without an SSH server
+	store *access.Store // nil without an SSH server: then no method is called
+}
+
+// available is asked before every method.
+func (s *accessService) available() error {
+	if s.store == nil {
+		return errNoAccess
+	}
+	return nil
 }
 
 // CreateGrant lets the holder of a credential in.
 func (s *accessService) CreateGrant(_ context.Context, req *guestdv1.CreateGrantRequest) (*guestdv1.CreateGrantResponse, error) {
-	if s.store == nil {
-		return nil, errNoAccess
-	}
 	grant, err := grantOf(req.Grant)
 	if err != nil {
 		return nil, err
@@ -54,9 +59,6 @@ func (s *accessService) CreateGrant(_ context.Context, req *guestdv1.CreateGrant
 
 // RevokeGrant takes a grant away and ends its sessions.
 func (s *accessService) RevokeGrant(_ context.Context, req *guestdv1.RevokeGrantRequest) (*guestdv1.RevokeGrantResponse, error) {
-	if s.store == nil {
-		return nil, errNoAccess
-	}
 	if req.Id == "" {
 		return nil, invalidRequest("id: is missing")
 	}
@@ -69,9 +71,6 @@ func (s *accessService) RevokeGrant(_ context.Context, req *guestdv1.RevokeGrant
 
 // ListGrants describes the grants.
 func (s *accessService) ListGrants(context.Context, *guestdv1.ListGrantsRequest) (*guestdv1.ListGrantsResponse, error) {
-	if s.store == nil {
-		return nil, errNoAccess
-	}
 	list := s.store.Grants()
 	resp := &guestdv1.ListGrantsResponse{Grants: make([]*guestdv1.GrantInfo, len(list))}
 	for i, info := range list {
@@ -82,9 +81,6 @@ func (s *accessService) ListGrants(context.Context, *guestdv1.ListGrantsRequest)
 
 // ListSessions describes the connections that are in.
 func (s *accessService) ListSessions(context.Context, *guestdv1.ListSessionsRequest) (*guestdv1.ListSessionsResponse, error) {
-	if s.store == nil {
-		return nil, errNoAccess
-	}
 	list := s.store.Connections()
 	resp := &guestdv1.ListSessionsResponse{Sessions: make([]*guestdv1.Session, len(list))}
 	for i, c := range list {
@@ -103,9 +99,6 @@ func (s *accessService) ListSessions(context.Context, *guestdv1.ListSessionsRequ
 
 // KillSession ends a connection.
 func (s *accessService) KillSession(_ context.Context, req *guestdv1.KillSessionRequest) (*guestdv1.KillSessionResponse, error) {
-	if s.store == nil {
-		return nil, errNoAccess
-	}
 	if req.Id == "" {
 		return nil, invalidRequest("id: is missing")
 	}
@@ -117,9 +110,6 @@ func (s *accessService) KillSession(_ context.Context, req *guestdv1.KillSession
 
 // GetHostKey returns the SSH server's key.
 func (s *accessService) GetHostKey(context.Context, *guestdv1.GetHostKeyRequest) (*guestdv1.GetHostKeyResponse, error) {
-	if s.store == nil {
-		return nil, errNoAccess
-	}
 	key, err := s.hostKey()
 	if err != nil {
 		return nil, err

@@ -53,7 +53,7 @@ func (i *interceptor) unary(
 	defer release()
 	defer func() { err = i.finish(ctx, info.FullMethod, began, err) }()
 	defer recoverTo(&err)
-	if err := i.allowed.check(info.FullMethod); err != nil {
+	if err := i.admit(info.Server, info.FullMethod); err != nil {
 		return nil, err
 	}
 	return handler(ctx, req)
@@ -68,10 +68,22 @@ func (i *interceptor) stream(
 	defer release()
 	defer func() { err = i.finish(ctx, info.FullMethod, began, err) }()
 	defer recoverTo(&err)
-	if err := i.allowed.check(info.FullMethod); err != nil {
+	if err := i.admit(srv, info.FullMethod); err != nil {
 		return err
 	}
 	return handler(srv, &boundStream{ServerStream: ss, ctx: ctx})
+}
+
+// admit returns the error for a method that is not allowed, or whose service has
+// nothing to serve with.
+func (i *interceptor) admit(service any, method string) error {
+	if err := i.allowed.check(method); err != nil {
+		return err
+	}
+	if s, ok := service.(interface{ available() error }); ok {
+		return s.available()
+	}
+	return nil
 }
 
 // boundStream is a stream whose context ends with the server, too.
