@@ -4,24 +4,12 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/guestd/guestd/client"
 )
-
-// listFlags are the options of grants and sessions.
-type listFlags struct {
-	quiet bool
-	json  bool
-}
-
-func (f *listFlags) add(cmd *cobra.Command) {
-	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print only ids")
-	jsonFlag(cmd, &f.json)
-}
 
 func newGrants(a *app) *cobra.Command {
 	var f listFlags
@@ -51,43 +39,26 @@ func (a *app) grants(ctx context.Context, f *listFlags) error {
 	if err != nil {
 		return err
 	}
-	if f.json {
-		list := make([]jsonGrant, len(grants))
-		for i := range grants {
-			list[i] = newJSONGrant(&grants[i])
-		}
-		return a.printJSON(list)
+	t := table[client.GrantInfo]{
+		heading: "ID\tUSER\tUSED\tLIVE\tEXPIRES\tCREDENTIAL\tLABEL",
+		row:     grantRow,
+		id:      func(g *client.GrantInfo) string { return g.ID },
+		json:    func(g *client.GrantInfo) any { return newJSONGrant(g) },
 	}
-	return a.printGrants(f, grants)
+	return t.print(a, f, grants)
 }
 
-func (a *app) printGrants(f *listFlags, grants []client.GrantInfo) error {
-	out := a.page()
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	if !f.quiet {
-		fmt.Fprintln(table, "ID\tUSER\tUSED\tLIVE\tEXPIRES\tCREDENTIAL\tLABEL")
+func grantRow(g *client.GrantInfo) string {
+	limit, expires, credential := "-", "never", "secret"
+	if g.MaxConnections >= 0 {
+		limit = strconv.Itoa(g.MaxConnections)
 	}
-	for i := range grants {
-		g := &grants[i]
-		if f.quiet {
-			fmt.Fprintln(out, a.name(g.ID))
-			continue
-		}
-		limit, expires, credential := "-", "never", "secret"
-		if g.MaxConnections >= 0 {
-			limit = strconv.Itoa(g.MaxConnections)
-		}
-		if !g.Expires.IsZero() {
-			expires = g.Expires.Local().Format(time.DateTime)
-		}
-		if g.Fingerprint != "" {
-			credential = g.Fingerprint
-		}
-		fmt.Fprintf(table, "%s\t%s\t%d/%s\t%d\t%s\t%s\t%s\n", escape(g.ID), escape(g.User), g.Used, limit, g.Live,
-			expires, escape(credential), escape(g.Label))
+	if !g.Expires.IsZero() {
+		expires = g.Expires.Local().Format(time.DateTime)
 	}
-	if err := table.Flush(); err != nil {
-		return err
+	if g.Fingerprint != "" {
+		credential = g.Fingerprint
 	}
-	return out.Flush()
+	return fmt.Sprintf("%s\t%s\t%d/%s\t%d\t%s\t%s\t%s", escape(g.ID), escape(g.User), g.Used, limit, g.Live,
+		expires, escape(credential), escape(g.Label))
 }

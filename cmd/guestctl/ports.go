@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -73,24 +72,14 @@ func (a *app) ports(ctx context.Context, f *portsFlags) error {
 	if err != nil {
 		return err
 	}
-	if f.json {
-		list := make([]jsonPort, len(ports))
-		for i := range ports {
-			list[i] = newJSONPort("", &ports[i])
-		}
-		return a.printJSON(list)
+	t := table[client.Port]{
+		heading: "PROTO\tADDRESS\tUID\tPID\tNAME\tPROCESS",
+		row: func(p *client.Port) string {
+			return fmt.Sprintf("%s\t%s\t%d\t%s\t%s\t%s", escape(p.Network), p.Addr, p.UID, pidOf(p), orDash(p.Name), orDash(p.Process))
+		},
+		json: func(p *client.Port) any { return newJSONPort("", p) },
 	}
-	out := a.page()
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "PROTO\tADDRESS\tUID\tPID\tNAME\tPROCESS")
-	for i := range ports {
-		p := &ports[i]
-		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\t%s\n", escape(p.Network), p.Addr, p.UID, pidOf(p), orDash(p.Name), orDash(p.Process))
-	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	return out.Flush()
+	return t.print(a, &listFlags{json: f.json}, ports)
 }
 
 func (a *app) watchPorts(ctx context.Context, f *portsFlags) error {
@@ -137,13 +126,6 @@ func pidOf(p *client.Port) string {
 		return "-"
 	}
 	return strconv.Itoa(p.PID)
-}
-
-func orDash(text string) string {
-	if text == "" {
-		return "-"
-	}
-	return escape(text)
 }
 
 // completePort offers the guest's TCP ports, to be the same on both sides.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,9 +13,8 @@ import (
 
 // psFlags are the options of ps.
 type psFlags struct {
-	all   bool
-	quiet bool
-	json  bool
+	listFlags
+	all bool
 }
 
 func newPs(a *app) *cobra.Command {
@@ -33,10 +31,8 @@ that ended, as long as their exit and output are kept.`,
 		RunE:              func(cmd *cobra.Command, _ []string) error { return a.ps(cmd.Context(), &f) },
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
-	flags := cmd.Flags()
-	flags.BoolVarP(&f.all, "all", "a", false, "those that ended too")
-	flags.BoolVarP(&f.quiet, "quiet", "q", false, "print only ids")
-	jsonFlag(cmd, &f.json)
+	cmd.Flags().BoolVarP(&f.all, "all", "a", false, "those that ended too")
+	f.add(cmd)
 	return cmd
 }
 
@@ -56,39 +52,18 @@ func (a *app) ps(ctx context.Context, f *psFlags) error {
 			shown = append(shown, p)
 		}
 	}
-	if f.json {
-		list := make([]jsonProcess, 0, len(shown))
-		for i := range shown {
-			list = append(list, newJSONProcess(&shown[i]))
-		}
-		return a.printJSON(list)
+	t := table[client.ProcessInfo]{
+		heading: "ID\tPID\tUSER\tSTARTED\tSTATE\tCOMMAND",
+		row:     processRow,
+		id:      func(p *client.ProcessInfo) string { return p.ID },
+		json:    func(p *client.ProcessInfo) any { return newJSONProcess(p) },
 	}
-	return a.printProcesses(f, shown)
+	return t.print(a, &f.listFlags, shown)
 }
 
-func (a *app) printProcesses(f *psFlags, processes []client.ProcessInfo) error {
-	out := a.page()
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	if !f.quiet {
-		fmt.Fprintln(table, "ID\tPID\tUSER\tSTARTED\tSTATE\tCOMMAND")
-	}
-	for i := range processes {
-		p := &processes[i]
-		if f.quiet {
-			fmt.Fprintln(out, a.name(p.ID))
-			continue
-		}
-		user := p.Spec.User
-		if user == "" {
-			user = "-"
-		}
-		fmt.Fprintf(table, "%s\t%d\t%s\t%s\t%s\t%s\n", escape(p.ID), p.PID, escape(user),
-			p.Start.Local().Format(time.DateTime), state(p), escape(commandLine(&p.Spec)))
-	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	return out.Flush()
+func processRow(p *client.ProcessInfo) string {
+	return fmt.Sprintf("%s\t%d\t%s\t%s\t%s\t%s", escape(p.ID), p.PID, orDash(p.Spec.User),
+		p.Start.Local().Format(time.DateTime), state(p), escape(commandLine(&p.Spec)))
 }
 
 // state is "running", or how it ended.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -39,44 +38,27 @@ func (a *app) sessions(ctx context.Context, f *listFlags) error {
 	if err != nil {
 		return err
 	}
-	if f.json {
-		list := make([]jsonSession, len(sessions))
-		for i := range sessions {
-			list[i] = newJSONSession(&sessions[i])
-		}
-		return a.printJSON(list)
+	t := table[client.SSHSession]{
+		heading: "ID\tUSER\tCLIENT\tSINCE\tRECEIVED\tSENT\tGRANT\tACTIVITY",
+		row:     sessionRow,
+		id:      func(s *client.SSHSession) string { return s.ID },
+		json:    func(s *client.SSHSession) any { return newJSONSession(s) },
 	}
-	return a.printSessions(f, sessions)
+	return t.print(a, f, sessions)
 }
 
-func (a *app) printSessions(f *listFlags, sessions []client.SSHSession) error {
-	out := a.page()
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	if !f.quiet {
-		fmt.Fprintln(table, "ID\tUSER\tCLIENT\tSINCE\tRECEIVED\tSENT\tGRANT\tACTIVITY")
+func sessionRow(s *client.SSHSession) string {
+	from := addressText(s.Client)
+	if from == "" {
+		from = s.Peer
 	}
-	for i := range sessions {
-		s := &sessions[i]
-		if f.quiet {
-			fmt.Fprintln(out, a.name(s.ID))
-			continue
-		}
-		from := addressText(s.Client)
-		if from == "" {
-			from = s.Peer
-		}
-		grant := s.Grant
-		if s.Label != "" {
-			grant += " (" + s.Label + ")"
-		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", escape(s.ID), escape(s.User), escape(from),
-			s.Since.Local().Format(time.DateTime), formatUnsigned(s.Received), formatUnsigned(s.Sent),
-			escape(grant), escape(activityLine(s.Activity)))
+	grant := s.Grant
+	if s.Label != "" {
+		grant += " (" + s.Label + ")"
 	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	return out.Flush()
+	return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s", escape(s.ID), escape(s.User), escape(from),
+		s.Since.Local().Format(time.DateTime), formatUnsigned(s.Received), formatUnsigned(s.Sent),
+		escape(grant), escape(activityLine(s.Activity)))
 }
 
 // activityLine is what a session does, cut where it is long.
