@@ -99,10 +99,18 @@ func (a *app) ssh(ctx context.Context, f *sshFlags, line *sshLine) (err error) {
 	if err != nil {
 		return err
 	}
+	var granted string
+	defer func() {
+		if granted != "" {
+			a.takeBack(ctx, granted)
+		}
+	}()
 	dir, err := os.MkdirTemp("", "guestctl-ssh-") // for its owner alone
 	if err != nil {
 		return err
 	}
+	// Before the grant is taken back: that may have to wait for the agent, and
+	// whoever is tired of it must not leave the key.
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	files := filesIn(dir, door.name)
 	options, err := door.options(files, true)
@@ -123,7 +131,7 @@ func (a *app) ssh(ctx context.Context, f *sshFlags, line *sshLine) (err error) {
 	if err != nil {
 		return err
 	}
-	defer a.takeBack(ctx, info.ID)
+	granted = info.ID
 	if err := files.pin(info.HostKey); err != nil {
 		return err
 	}
@@ -144,10 +152,15 @@ func (a *app) grantKey(ctx context.Context, g client.Grant) (client.GrantInfo, e
 	return c.Grant(ctx, g)
 }
 
+// takeBackTimeout bounds the wait for an agent that does not answer any more.
+const takeBackTimeout = 5 * time.Second
+
 // takeBack revokes a grant whose key is gone, if nobody is in by it: what ssh
 // left in the background is to stay.
 func (a *app) takeBack(ctx context.Context, id string) {
-	c, ctx, cancel, err := a.quick(context.WithoutCancel(ctx))
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), takeBackTimeout)
+	defer stop()
+	c, ctx, cancel, err := a.quick(ctx)
 	defer cancel()
 	if err != nil {
 		return

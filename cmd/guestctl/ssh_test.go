@@ -3,11 +3,15 @@
 package main
 
 import (
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -156,6 +160,83 @@ func TestSSHLeavesNothingWhenASignalEndsIt(t *testing.T) {
 		}
 	}
 }
+
+// TestSSHForgetsItsKeyFirst looks for the key when guestctl asks the agent to
+// take the grant back, to which no agent may answer.
+func TestSSHForgetsItsKeyFirst(t *testing.T) {
+	socket, tmp := newAgent(t), t.TempDir()
+	asks := make(chan struct{}, 1) // after it was made, and read, once
+	var watched atomic.Bool
+	between := onWayTo(t, socket, func() {
+		if watched.CompareAndSwap(true, false) {
+			if left, err := os.ReadDir(tmp); err != nil || len(left) > 0 {
+				t.Errorf("%v is left, %v", left, err)
+			}
+			asks <- struct{}{}
+		}
+	})
+	cmd := sshIn(t, between, tmp, "ssh", "sleep", "1000")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a session", func() bool { return outputOf(t, socket, "sessions", "-q") != "" })
+	watched.Store(true)
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if code := exitCodeOf(t, cmd.Wait()); code != exitBroken && code != exitSignal+int(syscall.SIGTERM) {
+		t.Errorf("exit code %d", code)
+	}
+	select {
+	case <-asks:
+	default:
+		t.Error("the agent was asked nothing")
+	}
+}
+
+// onWayTo returns a socket beside the target from which connections are passed
+// on, and calls sent before it passes on what a client sends.
+func onWayTo(t *testing.T, target string, sent func()) (socket string) {
+	t.Helper()
+	l, err := net.Listen("unix", filepath.Join(filepath.Dir(target), "between"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var passing sync.WaitGroup
+	passing.Go(func() {
+		for {
+			near, err := l.Accept()
+			if err != nil {
+				return
+			}
+			far, err := net.Dial("unix", target)
+			if err != nil {
+				near.Close()
+				continue
+			}
+			passing.Go(func() {
+				_, _ = io.Copy(near, far)
+				near.Close()
+			})
+			passing.Go(func() {
+				_, _ = io.Copy(writerFunc(func(b []byte) (int, error) {
+					sent()
+					return far.Write(b)
+				}), near)
+				far.Close()
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		passing.Wait()
+	})
+	return l.Addr().String()
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
 
 func TestRevokeEndsSSH(t *testing.T) {
 	socket, tmp := newAgent(t), t.TempDir()
