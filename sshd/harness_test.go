@@ -19,6 +19,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -196,11 +197,15 @@ func (l *lab) newKey() (signer ssh.Signer, file string) {
 	return signer, file
 }
 
-// withHome keeps the start-up files of whoever runs the tests out of them, unless
-// the grant has an environment.
+// withHome keeps the start-up files of whoever runs the tests out of them: they
+// may take minutes, as pyenv's do where two shells begin at once. Where the grant
+// has an environment, and so the real home, bash takes itself for a shell within
+// one, which reads none of them.
 func (l *lab) withHome(g access.Grant) access.Grant {
 	if g.Env == nil {
 		g.Env = []string{"HOME=" + l.dir}
+	} else {
+		g.Env = append(slices.Clip(g.Env), "SHLVL=1")
 	}
 	return g
 }

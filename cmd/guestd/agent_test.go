@@ -68,7 +68,9 @@ func dialer(path string) func(context.Context) (net.Conn, error) {
 // ssh comes in by the other door.
 func (a *testAgent) ssh() *ssh.Client {
 	a.t.Helper()
-	c, err := a.client.DialSSH(a.ctx, dialer(a.socket+".ssh"), client.Grant{})
+	// Without the start-up files of whoever runs the tests.
+	grant := client.Grant{Env: []string{"HOME=" + filepath.Dir(a.socket)}}
+	c, err := a.client.DialSSH(a.ctx, dialer(a.socket+".ssh"), grant)
 	if err != nil {
 		a.t.Fatal(err)
 	}
