@@ -113,7 +113,7 @@ func grantInfoFromWire(m *guestdv1.GrantInfo) GrantInfo {
 
 // addressFromWire is invalid for what is no address.
 func addressFromWire(text string) netip.AddrPort {
-	address, err := netip.ParseAddrPort(text)
+	address, err := netip.ParseAddrPort(printable(text)) // a zone may be any text
 	if err != nil {
 		return netip.AddrPort{}
 	}

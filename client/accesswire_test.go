@@ -29,6 +29,17 @@ func TestAccessFromAHostileAgent(t *testing.T) {
 	}
 }
 
+// The zone of an address is what the guest says, and is printed.
+func TestAddressesArePrintable(t *testing.T) {
+	const zone = "fe80::1%\x1b[2J"
+	ports := portsFromWire([]*guestdv1.Port{{Network: "tcp6", Address: zone, Port: 80}})
+	for _, text := range []string{ports[0].Addr.String(), addressFromWire("[" + zone + "]:80").String()} {
+		if text != printable(text) {
+			t.Errorf("%q", text)
+		}
+	}
+}
+
 // Both sides number the kinds of events in the same order.
 func TestEventTypesAgree(t *testing.T) {
 	for number, name := range guestdv1.SessionEventType_name {

@@ -104,7 +104,7 @@ func portsFromWire(messages []*guestdv1.Port) []Port {
 	ports := make([]Port, 0, len(messages))
 	for _, m := range messages {
 		// What is no address comes from an agent that is newer, or hostile.
-		address, _ := netip.ParseAddr(m.GetAddress())
+		address, _ := netip.ParseAddr(printable(m.GetAddress())) // a zone may be any text
 		ports = append(ports, Port{
 			Network: m.GetNetwork(), Addr: netip.AddrPortFrom(address, uint16(min(m.GetPort(), 0xffff))),
 			UID: int(m.GetUid()), PID: int(m.GetPid()), Name: m.GetProcessName(), Process: m.GetProcessId(),
