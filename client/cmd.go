@@ -81,9 +81,11 @@ func (c *Client) Shell(script string) *Cmd {
 
 // Run starts the command and waits for its end.
 func (c *Cmd) Run(ctx context.Context) error {
-	if err := c.Start(ctx); err != nil {
+	receive, err := c.start(ctx)
+	if err != nil {
 		return err
 	}
+	receive() // not in a goroutine: for a short command the switches would count
 	return c.Wait()
 }
 

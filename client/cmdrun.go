@@ -28,8 +28,8 @@ type cmdRun struct {
 	sinks   [streams]io.Writer // nil: dropped
 	copiers sync.WaitGroup     // of a stderr with a writer of its own
 
-	// received is closed when the receiving goroutine has ended; the fields
-	// after it are its own until then.
+	// received is closed when receive has returned; the fields after it are
+	// its own until then.
 	received    chan struct{}
 	streamErr   error
 	exit        *ExitStatus
@@ -56,20 +56,32 @@ type cmdRun struct {
 // everything that descends from it are killed (or Cancel is called), and Wait
 // returns an error that is ctx.Err().
 func (c *Cmd) Start(ctx context.Context) error {
+	receive, err := c.start(ctx)
+	if err != nil {
+		return err
+	}
+	go receive()
+	return nil
+}
+
+// start is Start without the goroutine that receives: the caller calls receive,
+// which returns when the command has ended.
+func (c *Cmd) start(ctx context.Context) (receive func(), err error) {
 	if c.run != nil {
-		return errStarted
+		return nil, errStarted
 	}
 	if err := ctx.Err(); err != nil {
-		return err
+		return nil, err
 	}
 	request, err := c.startRequest()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	// The call must outlive ctx, to tell how the killed command ended.
 	callCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stream := &execStream{
 		client: c.client,
+		input:  c.Stdin != nil,
 		resume: c.resumes(),
 		mode:   guestdv1.SubscribeMode_SUBSCRIBE_MODE_LOSSLESS,
 	}
@@ -79,11 +91,11 @@ func (c *Cmd) Start(ctx context.Context) error {
 		// The agent may have started it all the same.
 		cancel()
 		c.client.abandon(ctx, c.ID)
-		return c.client.mapError("start", c.name(), status.FromContextError(ctx.Err()).Err())
+		return nil, c.client.mapError("start", c.name(), status.FromContextError(ctx.Err()).Err())
 	}
 	if err != nil {
 		cancel()
-		return c.client.mapError("start", c.name(), err)
+		return nil, c.client.mapError("start", c.name(), err)
 	}
 	c.Process = c.client.processFromWire(stream.process)
 	c.run = &cmdRun{
@@ -95,8 +107,8 @@ func (c *Cmd) Start(ctx context.Context) error {
 		killed:   make(chan struct{}),
 		fed:      make(chan struct{}),
 	}
-	c.run.begin(ctx, callCtx, c)
-	return nil
+	c.run.begin(ctx, c)
+	return func() { c.run.receive(callCtx, c.WaitDelay) }, nil
 }
 
 // resumes reports whether the command can get over a broken connection: not with
@@ -147,9 +159,9 @@ func sameWriter(a, b io.Writer) bool {
 	return a == b
 }
 
-// begin starts the goroutines. The receiving one and the copiers are awaited by
-// Wait; the feeder too, but for a Read of the caller's Stdin.
-func (r *cmdRun) begin(ctx, callCtx context.Context, c *Cmd) {
+// begin starts the goroutines beside the receiving one. The copiers are awaited
+// by Wait; the feeder too, but for a Read of the caller's Stdin.
+func (r *cmdRun) begin(ctx context.Context, c *Cmd) {
 	r.sinks[Stdout] = c.Stdout
 	if c.Terminal == nil && !c.MergeStderr {
 		r.sinks[Stderr] = c.Stderr
@@ -159,7 +171,6 @@ func (r *cmdRun) begin(ctx, callCtx context.Context, c *Cmd) {
 	}
 	kill := c.Cancel
 	r.stopKill = context.AfterFunc(ctx, func() { r.kill(ctx, kill) })
-	go r.receive(callCtx, c.WaitDelay)
 	if c.Stdin != nil {
 		go r.feed(c.Stdin)
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -25,11 +26,12 @@ const (
 // has read, and goes on from there on a new one. It hands out each byte of
 // output once, in order, or says what is missing.
 //
-// next and close are for one goroutine. Only a stream that does not resume may
-// be sent to, by one goroutine: of input that was under way when a connection
-// broke nobody knows what arrived.
+// next and close are for one goroutine. Only a stream with input may be sent to,
+// by one goroutine; it does not resume, as of input that was under way when a
+// connection broke nobody knows what arrived.
 type execStream struct {
 	client   *Client
+	input    bool
 	resume   bool
 	noFollow bool
 	fromNow  *Offsets // where an attach that wanted no old output began; else nil
@@ -106,7 +108,7 @@ func (s *execStream) connect(ctx context.Context, first *guestdv1.ExecRequest, l
 			}
 		}()
 	}
-	call, err := s.client.process.Exec(ctx)
+	call, err := s.invoke(ctx)
 	if err != nil {
 		cancel()
 		return false, err
@@ -126,6 +128,22 @@ func (s *execStream) connect(ctx context.Context, first *guestdv1.ExecRequest, l
 	}
 	s.call, s.cancel, s.process = call, cancel, s.message.GetStarted().GetProcess()
 	return true, nil
+}
+
+// invoke makes a call of which nothing has been sent. Without input the first
+// request is the only one, and gRPC is told so: it then goes out as one frame
+// with the end of the stream. A stream still open for requests at its end would
+// have to be reset, which wakes the agent once more.
+func (s *execStream) invoke(ctx context.Context) (guestdv1.ProcessService_ExecClient, error) {
+	if s.input {
+		return s.client.process.Exec(ctx)
+	}
+	desc := grpc.StreamDesc{StreamName: "Exec", ServerStreams: true}
+	call, err := s.client.conn.NewStream(ctx, &desc, guestdv1.ProcessService_Exec_FullMethodName)
+	if err != nil {
+		return nil, err
+	}
+	return &grpc.GenericClientStream[guestdv1.ExecRequest, guestdv1.ExecResponse]{ClientStream: call}, nil
 }
 
 // next returns the next event, or io.EOF when the agent has ended the stream.
