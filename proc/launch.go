@@ -97,7 +97,7 @@ func (p *Process) begin(ctx context.Context, pl *plan, attach func(*output) erro
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	f := &fork{plan: pl, io: p.io, cg: p.cg, shim: t.cfg.Shim, noSetgroups: t.inherit.noSetgroups}
+	f := &fork{plan: pl, io: p.io, cg: p.cg, exec: t.forkExec, shim: t.cfg.Shim, noSetgroups: t.inherit.noSetgroups}
 	var err error
 	shim := pl.needShim() || t.inherit.needShim()
 	if shim {
@@ -133,6 +133,7 @@ type fork struct {
 	plan        *plan
 	io          *stdio
 	cg          *cgroup
+	exec        func(program string, argv []string, attr *syscall.ProcAttr) (pid, pidfd int, err error)
 	shim        []string
 	noSetgroups bool
 }
@@ -148,11 +149,10 @@ func (f *fork) direct() (pid int, pidfd *os.File, err error) {
 	attr.Env = f.plan.env
 	attr.Sys.Credential = f.credential()
 	fd := -1
-	attr.Sys.PidFD = &fd
 	path := ""
 	err = tryPrograms(f.plan.programs, func(program string) error {
 		path = program
-		pid, err = syscall.ForkExec(program, f.plan.argv, attr)
+		pid, fd, err = f.exec(program, f.plan.argv, attr)
 		return err
 	})
 	if err != nil && f.plan.spec.Dir == "" && attr.Dir != "/" && f.blame(attr, err) == StageCwd {
@@ -274,7 +274,6 @@ func (f *fork) blame(attr *syscall.ProcAttr, err error) Stage {
 	}
 	probe := *attr
 	sys := *attr.Sys
-	sys.PidFD = nil
 	probe.Sys = &sys
 	suspects := []struct {
 		stage Stage

@@ -77,9 +77,7 @@ func (f *fork) throughShim(ctx context.Context) (pid int, pidfd *os.File, err er
 	attr.Dir = "/"
 	attr.Env = []string{}
 	attr.Files = append(f.io.child[:len(f.io.child):len(f.io.child)], request.Fd(), uintptr(theirs))
-	fd := -1
-	attr.Sys.PidFD = &fd
-	pid, err = syscall.ForkExec(f.shim[0], f.shim, attr)
+	pid, fd, err := f.exec(f.shim[0], f.shim, attr)
 	_ = unix.Close(theirs)
 	if err != nil {
 		return 0, nil, f.startError(attr, f.shim[0], err)
@@ -88,11 +86,7 @@ func (f *fork) throughShim(ctx context.Context) (pid int, pidfd *os.File, err er
 		err = readStatus(ctx, status)
 	}
 	if err != nil {
-		_ = unix.Kill(pid, unix.SIGKILL) // ours, and not reaped
-		var ws syscall.WaitStatus
-		for _, werr := syscall.Wait4(pid, &ws, 0, nil); werr == syscall.EINTR; {
-			_, werr = syscall.Wait4(pid, &ws, 0, nil)
-		}
+		discard(pid)
 		if pidfd != nil {
 			_ = pidfd.Close()
 		}

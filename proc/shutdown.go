@@ -54,6 +54,7 @@ func (t *Table) Close() error {
 	}
 	killers.Wait()
 	t.wg.Wait()
+	t.closeForker()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	tree := t.tree

@@ -37,6 +37,10 @@ type Table struct {
 	// until its child has executed.
 	forks chan struct{}
 
+	crowd      int     // living processes beyond which the forker forks
+	forker     *forker // nil without a crowd; set in forkerOnce
+	forkerOnce sync.Once
+
 	wg sync.WaitGroup // the supervisors
 
 	mu      sync.Mutex
@@ -86,6 +90,7 @@ func NewTable(cfg Config) (*Table, error) {
 		cfg: cfg, log: cfg.Logger, boot: cfg.BootID, env: env,
 		budget: newBudget(cfg.RingTotal),
 		forks:  make(chan struct{}, max(4, runtime.NumCPU())),
+		crowd:  crowd,
 		slots:  map[string]*slot{},
 	}
 	t.inherit = readInheritance(t.log, len(cfg.Shim) > 0)
