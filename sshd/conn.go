@@ -77,7 +77,7 @@ func (s *Server) serve(nc net.Conn) {
 	b := s.unread.open(func() { cancel(errBacklog) })
 	defer s.unread.close(b)
 	c := &conn{server: s, account: account, backlog: b, sessions: s.sessions.half(), descriptors: s.descriptors.half()}
-	c.wire = newWire(nc, &s.buffers, s.config.WriteTimeout, b, account.Count)
+	c.wire = newWire(nc, &s.buffers, &s.ballast, s.config.WriteTimeout, b, account.Count)
 	defer func() { _ = c.wire.Close() }()
 	// Revoked, killed, shut down: at once, whatever is on its way.
 	defer context.AfterFunc(ctx, c.wire.abort)()

@@ -26,6 +26,7 @@ type Server struct {
 	hostKey ssh.Signer
 	buffers bufferPool // of the connections
 	copies  bufferPool // of what they carry
+	ballast ballast
 
 	unread      ledger  // what peers have sent and nobody has read
 	sessions    *budget // of all connections, as are the descriptors

@@ -41,6 +41,7 @@ type wire struct {
 	made  time.Time
 
 	in      elastic
+	load    load
 	last    int    // what the last read from Conn gave
 	pending []byte // of it, what has not been handed on
 
@@ -57,8 +58,11 @@ type wire struct {
 }
 
 // newWire takes over conn. The caller closes the wire.
-func newWire(conn net.Conn, pool *bufferPool, timeout time.Duration, backlog *backlog, count func(received, sent int)) *wire {
-	w := &wire{Conn: conn, count: count, backlog: backlog, pool: pool, timeout: timeout, made: time.Now(), in: elastic{pool: pool}}
+func newWire(conn net.Conn, pool *bufferPool, b *ballast, timeout time.Duration, backlog *backlog, count func(received, sent int)) *wire {
+	w := &wire{
+		Conn: conn, count: count, backlog: backlog, pool: pool, timeout: timeout, made: time.Now(),
+		in: elastic{pool: pool}, load: load{ballast: b},
+	}
 	w.changed = sync.NewCond(&w.mu)
 	w.flusher.Go(w.flush)
 	return w
@@ -73,6 +77,7 @@ func (w *wire) Read(b []byte) (int, error) {
 		w.last, w.pending = n, buf[:n]
 		w.count(n, 0)
 		if n > 0 {
+			w.load.received(n)
 			w.heard.Store(int64(time.Since(w.made)))
 			err = w.backlog.arrived(n)
 		}
@@ -181,5 +186,6 @@ func (w *wire) abort() {
 	}
 	w.changed.Broadcast()
 	w.mu.Unlock()
+	w.load.close()
 	_ = w.Conn.Close()
 }

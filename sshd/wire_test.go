@@ -34,7 +34,7 @@ func wires(t *testing.T, timeout time.Duration) (*wire, net.Conn, *counter) {
 	}
 	count := &counter{Conn: conn}
 	pool := &bufferPool{size: wireBuffer}
-	w := newWire(count, pool, timeout, openBacklog(maxConnectionBacklog), func(int, int) {})
+	w := newWire(count, pool, new(ballast), timeout, openBacklog(maxConnectionBacklog), func(int, int) {})
 	t.Cleanup(func() {
 		_ = w.Close()
 		_ = peer.Close()
