@@ -31,6 +31,7 @@ type Process struct {
 	cg    *cgroup // nil: the tree is the session
 
 	inLock   chan struct{} // capacity 1: held while writing to stdin
+	inWide   bool          // stdin's pipe has been widened; with inLock
 	inMu     sync.Mutex
 	inClosed bool
 

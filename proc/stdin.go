@@ -8,6 +8,17 @@ import (
 	"fmt"
 	"os"
 	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// bulkWrite is a write from which on much is expected to come.
+	bulkWrite = 32 << 10
+	// widePipe is the capacity of the standard input then, in bytes. With
+	// 64 KiB, which is what a pipe begins with, every piece of an upload
+	// fills it, and writer and program wake each other for each.
+	widePipe = 256 << 10
 )
 
 // Write writes b to the process's standard input or terminal and blocks while
@@ -28,6 +39,10 @@ func (p *Process) Write(ctx context.Context, b []byte) (int, error) {
 	if p.stdinClosed() {
 		return 0, fmt.Errorf("write to process %s: %w", p.id, ErrStdinClosed)
 	}
+	if len(b) >= bulkWrite && !p.inWide && p.io.tty == nil {
+		p.inWide = true
+		widen(f)
+	}
 	n, err := writeContext(ctx, f, b)
 	switch {
 	case err == nil:
@@ -38,6 +53,15 @@ func (p *Process) Write(ctx context.Context, b []byte) (int, error) {
 		return n, ctx.Err()
 	}
 	return n, fmt.Errorf("write to process %s: %w", p.id, errnoOf(err))
+}
+
+// widen gives a pipe more capacity, where the kernel grants it: who has no
+// privileges has a bound for all pipes together (pipe(7)).
+func widen(f *os.File) {
+	_ = control(f, func(fd int) error {
+		_, err := unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, widePipe)
+		return err
+	})
 }
 
 // writeContext writes until ctx ends, which shows as ErrDeadlineExceeded.
