@@ -46,7 +46,8 @@ type wire struct {
 	pending []byte // of it, what has not been handed on
 
 	mu       sync.Mutex
-	changed  *sync.Cond // buf, busy, err
+	gathered *sync.Cond // the flusher waits: for bytes that nobody writes
+	written  *sync.Cond // all others wait: for the end of a write
 	buf      []byte     // gathered; nil when there is nothing
 	busy     bool       // somebody writes to Conn
 	err      error      // no write is possible any more
@@ -63,7 +64,7 @@ func newWire(conn net.Conn, pool *bufferPool, b *ballast, timeout time.Duration,
 		Conn: conn, count: count, backlog: backlog, pool: pool, timeout: timeout, made: time.Now(),
 		in: elastic{pool: pool}, load: load{ballast: b},
 	}
-	w.changed = sync.NewCond(&w.mu)
+	w.gathered, w.written = sync.NewCond(&w.mu), sync.NewCond(&w.mu)
 	w.flusher.Go(w.flush)
 	return w
 }
@@ -101,7 +102,7 @@ func (w *wire) Write(b []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for w.err == nil && len(w.buf) > 0 && len(w.buf)+len(b) > wireBuffer {
-		w.changed.Wait()
+		w.written.Wait()
 	}
 	if w.err != nil {
 		return 0, w.err
@@ -115,11 +116,15 @@ func (w *wire) Write(b []byte) (int, error) {
 		w.buf = w.pool.get()[:0]
 	}
 	w.buf = append(w.buf, b...)
-	w.changed.Broadcast()
+	if !w.busy {
+		w.gathered.Signal()
+	}
 	return len(b), nil
 }
 
-// send writes to Conn, without the lock, which it holds before and after.
+// send writes to Conn, without the lock, which it holds before and after. It
+// wakes the flusher only if there is something for it: a packet that comes
+// alone shall cost nobody else's turn.
 func (w *wire) send(b []byte) {
 	w.busy = true
 	now := time.Now()
@@ -140,7 +145,10 @@ func (w *wire) send(b []byte) {
 		// x/crypto/ssh would go on reading.
 		_ = w.Conn.Close()
 	}
-	w.changed.Broadcast()
+	if len(w.buf) > 0 || w.err != nil {
+		w.gathered.Signal()
+	}
+	w.written.Broadcast()
 }
 
 // flush sends what is gathered, until the wire is closed.
@@ -149,7 +157,7 @@ func (w *wire) flush() {
 	defer w.mu.Unlock()
 	for {
 		for w.err == nil && (w.busy || len(w.buf) == 0) {
-			w.changed.Wait()
+			w.gathered.Wait()
 		}
 		if w.err != nil {
 			return
@@ -170,7 +178,7 @@ func (w *wire) Close() error {
 		_ = w.SetWriteDeadline(time.Now().Add(closePatience))
 	}
 	for w.err == nil && (w.busy || len(w.buf) > 0) {
-		w.changed.Wait()
+		w.written.Wait()
 	}
 	w.mu.Unlock()
 	w.abort()
@@ -184,7 +192,8 @@ func (w *wire) abort() {
 	if w.err == nil {
 		w.err = errWireClosed
 	}
-	w.changed.Broadcast()
+	w.gathered.Signal()
+	w.written.Broadcast()
 	w.mu.Unlock()
 	w.load.close()
 	_ = w.Conn.Close()
