@@ -180,3 +180,34 @@ func FuzzSink(f *testing.F) {
 		}
 	})
 }
+
+// FuzzSource: whatever the other half answers, a source ends, says no more than
+// to one that agrees to everything, and does not forget what it could not send.
+func FuzzSource(f *testing.F) {
+	dir := f.TempDir()
+	if err := errors.Join(
+		os.Mkdir(filepath.Join(dir, "d"), 0o755),
+		os.WriteFile(filepath.Join(dir, "d", "x"), []byte("content"), 0o644),
+		os.WriteFile(filepath.Join(dir, "y"), nil, 0o600),
+	); err != nil {
+		f.Fatal(err)
+	}
+	opts := Options{Files: files(f, dir), Recursive: true, Preserve: true}
+	send := func(answers string) (said int, err error) {
+		s := &script{Reader: strings.NewReader(answers)}
+		err = Source(context.Background(), s, opts, []string{"d", "none", "y"})
+		return s.said.Len(), err
+	}
+	yes := strings.Repeat("\x00", 20)
+	most, _ := send(yes)
+	f.Add(yes)
+	f.Add("\x00\x00\x01no\n\x00\x00\x02the end\n")
+	f.Add("\x00\x01")
+	f.Add("\x00sshd: a banner\n\x00")
+	f.Fuzz(func(t *testing.T, answers string) {
+		said, err := send(answers)
+		if err == nil || said > most {
+			t.Errorf("%d bytes of %d, %v", said, most, err)
+		}
+	})
+}
