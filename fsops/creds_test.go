@@ -48,6 +48,27 @@ func TestUserOwnsWhatItCreates(t *testing.T) {
 	}
 }
 
+// A link that the user sees, and does not see where it leads.
+func TestUnreadableLink(t *testing.T) {
+	f, _ := userFS(t)
+	if info, err := f.Lstat(bg(), "/proc/1/exe"); err != nil || !info.IsSymlink() || info.LinkTarget != "" {
+		t.Errorf("%+v, %v", info, err)
+	}
+	listed := false
+	err := f.ReadDir(bg(), "/proc/1", ReadDirOptions{Stat: true}, func(entries []DirEntry) error {
+		for _, e := range entries {
+			listed = listed || e.Name == "exe" && e.Info != nil && e.Info.IsSymlink()
+		}
+		return nil
+	})
+	if err != nil || !listed {
+		t.Errorf("listed: %v, %v", listed, err)
+	}
+	if _, err := f.Readlink(bg(), "/proc/1/exe"); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("reading it: %v", err)
+	}
+}
+
 func TestUserMayNotWhatItMayNot(t *testing.T) {
 	f, _ := userFS(t)
 	private := publicDir(t)

@@ -250,10 +250,7 @@ func (b *DirBatch) info(i int) *FileInfo {
 // fillInfo describes entry in the directory dirfd, in *info, and reports
 // whether it is still there.
 func fillInfo(dirfd int, entry *DirEntry, info *FileInfo) bool {
-	err := statInto(info, dirfd, entry.Name, unix.AT_SYMLINK_NOFOLLOW)
-	if err == nil && info.IsSymlink() {
-		info.LinkTarget, err = readlinkAt(dirfd, entry.Name)
-	}
+	err := describe(info, dirfd, entry.Name, unix.AT_SYMLINK_NOFOLLOW)
 	if errors.Is(err, unix.ENOENT) {
 		return false
 	}

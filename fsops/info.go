@@ -27,7 +27,7 @@ type FileInfo struct {
 	Dev        uint64    // device of the file system, as unix.Mkdev makes it
 	Rdev       uint64    // for a device node the device it stands for
 	Nlink      uint32    // hard links
-	LinkTarget string    // for a symbolic link what it holds, where the call reads it
+	LinkTarget string    // for a symbolic link what it holds, where the call reads it and the user may
 }
 
 // FileMode returns the mode as package io/fs has it.
@@ -72,8 +72,12 @@ func (f *FS) Lstat(ctx context.Context, path string) (*FileInfo, error) {
 
 func (f *FS) stat(ctx context.Context, op, path string, flags int) (*FileInfo, error) {
 	var info *FileInfo
-	err := f.withPath(ctx, op, path, func(abs string) (err error) {
-		info, err = statAt(unix.AT_FDCWD, abs, flags)
+	err := f.withPath(ctx, op, path, func(abs string) error {
+		found := new(FileInfo)
+		err := describe(found, unix.AT_FDCWD, abs, flags)
+		if err == nil {
+			info = found
+		}
 		return err
 	})
 	return info, err
@@ -181,6 +185,16 @@ func statAt(dirfd int, name string, flags int) (*FileInfo, error) {
 		info.LinkTarget = target
 	}
 	return info, nil
+}
+
+// describe is statAt for who only wants to know: a link that cannot be read, as
+// there are in /proc, is described without its target.
+func describe(info *FileInfo, dirfd int, name string, flags int) error {
+	err := statInto(info, dirfd, name, flags)
+	if err == nil && info.IsSymlink() {
+		info.LinkTarget, _ = readlinkAt(dirfd, name)
+	}
+	return err
 }
 
 func statFD(fd int) (*FileInfo, error) { return statAt(fd, "", unix.AT_EMPTY_PATH) }
