@@ -85,7 +85,10 @@ func serveBoth(t *testing.T) (socket, door string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	processes, err := proc.NewTable(proc.Config{Shim: []string{"/proc/self/exe", shimCommand}})
+	processes, err := proc.NewTable(proc.Config{
+		Shim: []string{"/proc/self/exe", shimCommand},
+		Env:  []string{"HOME=" + dir}, // without the start-up files of whoever runs the tests
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
