@@ -34,7 +34,7 @@ func newOutput(b *budget, ringSize int) *output {
 	now := int64(b.now())
 	for i := range o.rings {
 		r := &o.rings[i]
-		r.limit, r.eof, r.space = ringSize, true, make(chan struct{}, 1)
+		r.limit, r.eof = ringSize, true
 		r.lastRead.Store(now)
 	}
 	return o
@@ -129,6 +129,9 @@ func (o *output) makeRoom(i int) bool {
 			o.mu.Unlock()
 			o.grow(r, old, size, true)
 			continue
+		}
+		if r.space == nil {
+			r.space = make(chan struct{}, 1)
 		}
 		r.blocked = true
 		o.mu.Unlock()

@@ -37,7 +37,7 @@ type ring struct {
 	pending bool          // bytes wait in the pipe, and there is no buffer yet
 	slack   int           // room to make once instead of blocking
 	blocked bool          // the pump waits on space
-	space   chan struct{} // capacity 1
+	space   chan struct{} // capacity 1; nil before the pump waits, which few ever do
 	retryAt time.Duration // no attempt to grow before
 
 	// For the budget, which looks without the mutex.
