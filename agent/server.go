@@ -127,6 +127,9 @@ func New(config Config) (*Server, error) {
 	s.stop = stop
 
 	edge := newInterceptor(running, s.log)
+	// Without grpc.NumStreamWorkers, though it saves the growing of stacks: a
+	// thread that cannot be brought back from a user's rights ends with the
+	// goroutine of its call, and must not be there for the next one.
 	s.grpc = grpc.NewServer(
 		grpc.Creds(connectionCreds{}),
 		grpc.UnaryInterceptor(edge.unary),
