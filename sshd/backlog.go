@@ -37,7 +37,9 @@ const (
 // less those that carried what was read, counted from a moment at which every
 // channel was being read. If that grows while some channel is not read,
 // its packets are read into one piece of memory (which opens the window
-// again, so there is a limit to it), and at last the connection is ended.
+// again, so there is a limit to it), and at last the connection is ended, if the
+// memory of the whole program does not say that so much cannot be there: a read
+// that joins many small packets takes more off the wire than it can know.
 type backlog struct {
 	ledger   *ledger
 	end      func()       // ends the connection, from outside
@@ -72,9 +74,16 @@ func (b *backlog) arrived(n int) error {
 	base := min(b.base.Load(), held) // nobody earns credit by reading
 	b.base.Store(base)
 	held -= base
+	if held < b.told/2 { // most of it has been read, or forgiven
+		b.next, b.told = held+b.limit/compactShare, held
+	}
 	switch {
 	case held > b.limit:
-		return errBacklog
+		if b.ledger.inMemory(b.limit) {
+			return errBacklog
+		}
+		b.forgive()
+		return nil
 	case held > b.next:
 		b.next = held + b.limit/compactShare
 		b.compact()
@@ -85,6 +94,9 @@ func (b *backlog) arrived(n int) error {
 	}
 	return nil
 }
+
+// forgive begins the account anew, where it turned out to be wrong.
+func (b *backlog) forgive() { b.base.Store(b.wire.Load() - b.consumed.Load()) }
 
 // held is about how many bytes the connection holds, compacted ones among them.
 func (b *backlog) held() int64 {

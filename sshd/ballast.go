@@ -54,6 +54,16 @@ func (b *ballast) release() {
 	}
 }
 
+// held is how much of it there is.
+func (b *ballast) held() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.memory == nil {
+		return 0
+	}
+	return ballastSize
+}
+
 // A load is how one connection decides about the ballast. One goroutine calls
 // received; close may be called at any time, also twice, and ends it.
 type load struct {

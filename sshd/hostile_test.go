@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"runtime"
@@ -180,6 +181,34 @@ func TestStalledChannels(t *testing.T) {
 	l.quiet()
 	for _, p := range l.table.List() {
 		_ = p.Stop(within(t), -1)
+	}
+}
+
+// Nor are many small packets that go through another one, although a read that
+// joins them looks as if it took less off the wire than it does.
+func TestSmallPackets(t *testing.T) {
+	const limit = 24 << 20
+	l := newLab(t, func(c *Config) { c.MaxUnread = 2 * limit })
+	c := l.dial(access.Grant{})
+	ch, _ := l.channel(c)
+	request(t, ch, "exec", ssh.Marshal(struct{ C string }{"exec sleep 1000"}), true)
+	go func() { _, _ = ch.Write(make([]byte, 4<<20)) }() // ends with the connection
+	s, err := c.NewSession()
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := s.StdinPipe()
+	if err = errors.Join(err, s.Start("cat >/dev/null")); err != nil {
+		t.Fatal(err)
+	}
+	packet := make([]byte, 10)
+	for range limit / 34 {
+		if _, err := in.Write(packet); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(in.Close(), s.Wait()); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 
 // openBacklog opens one of its own ledger.
 func openBacklog(limit int64) *backlog {
-	ledger := &ledger{limit: 2 * limit}
+	ledger := &ledger{limit: 2 * limit, memory: func() int64 { return 2 * limit }}
 	return ledger.open(func() {})
 }
 

@@ -2,13 +2,17 @@
 
 package sshd
 
-import "sync"
+import (
+	"runtime/metrics"
+	"sync"
+)
 
 // A ledger bounds what the backlogs of all connections hold together. Where
 // they come near, the largest is compacted, and beyond, it is ended: many small
 // ones do not add up to what would take the memory of the whole agent.
 type ledger struct {
-	limit int64 // bytes on the wire
+	limit  int64        // bytes on the wire
+	memory func() int64 // bytes that may be a backlog's
 
 	mu       sync.Mutex
 	backlogs map[*backlog]struct{}
@@ -48,10 +52,26 @@ func (l *ledger) balance() {
 		}
 	}
 	switch {
+	case total > l.limit && !l.inMemory(l.limit):
+		for b := range l.backlogs {
+			b.forgive()
+		}
 	case total > l.limit:
 		delete(l.backlogs, largest) // it is on its way out; once is enough
 		largest.end()
 	case total > l.limit/compactShare && largest != nil:
 		largest.compact()
 	}
+}
+
+// inMemory reports whether there may be n bytes in backlogs. As much may have
+// come since the collector last looked as was there then.
+func (l *ledger) inMemory(n int64) bool { return l.memory() > n/2 }
+
+// memory is how much of the program's memory may be backlogs': what the collector
+// found alive when it last looked, less the output of processes and the ballast.
+func (s *Server) memory() int64 {
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(live)
+	return int64(live[0].Value.Uint64()) - s.config.Processes.Stats().RingBytes - s.ballast.held()
 }

@@ -60,6 +60,7 @@ func New(config Config) (*Server, error) {
 		descriptors: newBudget(config.MaxDescriptors),
 		listeners:   make(map[net.Listener]struct{}),
 	}
+	s.unread.memory = s.memory
 	s.closing, s.close = context.WithCancel(context.Background())
 	return s, nil
 }
