@@ -137,18 +137,30 @@ func sshBulk(ctx context.Context, b *bench, p *sshPair) ([]row, error) {
 					return clock(cmd.Run)
 				}
 			}
-			r, err := pairs(b.rounds, transfer(p.ours), transfer(p.stock))
+			r, cpu, err := p.pairsCPU(b.rounds, transfer)
 			if err != nil {
 				return nil, err
 			}
 			r = r.inverse()
 			rows = append(rows, row{
 				id: c.id, what: fmt.Sprintf("%s through ssh, %s, %s", size(b.size), what, c.cipher), against: "sshd", goal: fmt.Sprintf("≥ %.2f", goal),
-				result: r.String(), met: r.median >= goal, note: fmt.Sprintf("%s beside %s", speed(b.size, r.ours), speed(b.size, r.theirs)),
+				result: r.String(), met: r.median >= goal, note: fmt.Sprintf("%s beside %s; %s", speed(b.size, r.ours), speed(b.size, r.theirs), cpu),
 			})
 		}
 	}
 	return rows, nil
+}
+
+// pairsCPU is pairs for both servers, and says how their processor times
+// compare: where the client is what takes the time, that is the difference.
+func (p *sshPair) pairsCPU(rounds int, transfer func(socket string) timed) (ratio, string, error) {
+	ours, stock, err1 := p.cpu()
+	r, err2 := pairs(rounds, transfer(p.ours), transfer(p.stock))
+	ours2, stock2, err3 := p.cpu()
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return ratio{}, "", err
+	}
+	return r, fmt.Sprintf("the server and its command took %.2f of sshd's CPU time", (ours2-ours).Seconds()/(stock2-stock).Seconds()), nil
 }
 
 // sftpBulk is P9: a file with the stock sftp.

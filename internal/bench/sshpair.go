@@ -14,6 +14,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
@@ -58,6 +60,8 @@ type sshPair struct {
 	listener net.Listener // of the stock one
 	sshd     string
 	serving  sync.WaitGroup
+	sshds    sync.WaitGroup // the processes of the stock one
+	stockCPU atomic.Int64   // of those that have ended, in nanoseconds
 }
 
 // startSSHPair starts both. The caller calls stop.
@@ -154,7 +158,7 @@ func (p *sshPair) serveStock() {
 		if err != nil {
 			return
 		}
-		p.serving.Go(func() {
+		p.sshds.Go(func() {
 			file, err := conn.(*net.UnixConn).File()
 			conn.Close()
 			if err != nil {
@@ -166,6 +170,7 @@ func (p *sshPair) serveStock() {
 			file.Close()
 			if err == nil {
 				_ = cmd.Wait() // its status is the client's affair
+				p.stockCPU.Add(int64(cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()))
 			}
 		})
 	}
@@ -175,8 +180,17 @@ func (p *sshPair) stop() {
 	if p.listener != nil {
 		p.listener.Close()
 	}
-	p.serving.Wait() // the clients have ended
+	p.serving.Wait()
+	p.sshds.Wait() // the clients have ended
 	p.agent.stop()
+}
+
+// cpu is the processor time that both servers have taken so far, with what they
+// ran for their clients, all of whom have ended.
+func (p *sshPair) cpu() (ours, stock time.Duration, err error) {
+	p.sshds.Wait()
+	ours, err = cpuTime(p.agent.pid())
+	return ours, time.Duration(p.stockCPU.Load()), err
 }
 
 // client is a stock client of one of the sockets: "ssh" or "sftp".
