@@ -54,11 +54,12 @@ func (b *ballast) release() {
 	}
 }
 
-// held is how much of it there is.
-func (b *ballast) held() int64 {
+// size is how much of it there is, also where nobody holds it but the collector
+// has not been there.
+func (b *ballast) size() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.memory == nil {
+	if b.last.Value() == nil {
 		return 0
 	}
 	return ballastSize

@@ -192,7 +192,7 @@ func TestSmallPackets(t *testing.T) {
 	c := l.dial(access.Grant{})
 	ch, _ := l.channel(c)
 	request(t, ch, "exec", ssh.Marshal(struct{ C string }{"exec sleep 1000"}), true)
-	go func() { _, _ = ch.Write(make([]byte, 4<<20)) }() // ends with the connection
+	go func() { _, _ = ch.Write(make([]byte, 2<<20)) }() // ends with the connection
 	s, err := c.NewSession()
 	if err != nil {
 		t.Fatal(err)
@@ -201,7 +201,7 @@ func TestSmallPackets(t *testing.T) {
 	if err = errors.Join(err, s.Start("cat >/dev/null")); err != nil {
 		t.Fatal(err)
 	}
-	packet := make([]byte, 10)
+	packet := make([]byte, 100)
 	for range limit / 34 {
 		if _, err := in.Write(packet); err != nil {
 			t.Fatal(err)

@@ -73,5 +73,5 @@ func (l *ledger) inMemory(n int64) bool { return l.memory() > n/2 }
 func (s *Server) memory() int64 {
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(live)
-	return int64(live[0].Value.Uint64()) - s.config.Processes.Stats().RingBytes - s.ballast.held()
+	return int64(live[0].Value.Uint64()) - s.config.Processes.Stats().RingBytes - s.ballast.size()
 }
