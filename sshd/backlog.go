@@ -4,6 +4,8 @@ package sshd
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -116,12 +118,24 @@ func (b *backlog) sent(n int) { b.consumed.Add(int64(n >> (overheadShift + 1))) 
 // compact has every channel that is not read compacted.
 func (b *backlog) compact() {
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	for in := range b.inputs {
-		if !b.closed && in.claim(false) {
-			b.workers.Go(in.compact)
+	inputs := slices.Collect(maps.Keys(b.inputs))
+	b.mu.Unlock()
+	// Without the mutex: an input that ends holds its own and wants this one.
+	for _, in := range inputs {
+		if in.claim(false) && !b.work(in.compact) {
+			in.yield(false, nil)
 		}
 	}
+}
+
+// work runs f in a goroutine that wait waits for; not any more once it does.
+func (b *backlog) work(f func()) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.closed {
+		b.workers.Go(f)
+	}
+	return !b.closed
 }
 
 func (b *backlog) add(in *input) {

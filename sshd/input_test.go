@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"sync"
 	"testing"
 )
 
@@ -114,5 +115,26 @@ func TestBacklogCompacting(t *testing.T) {
 	b.wait()
 	if b.stalled.Load() != 0 {
 		t.Errorf("%d are stalled", b.stalled.Load())
+	}
+}
+
+// A channel may end at any moment, also while it is about to be compacted.
+func TestBacklogChannelEnds(t *testing.T) {
+	for range 2000 {
+		b := openBacklog(1 << 20)
+		ins := make([]*input, 8)
+		for i := range ins {
+			ins[i] = newInput(bytes.NewReader(nil), b)
+		}
+		var ends sync.WaitGroup
+		for _, in := range ins {
+			ends.Go(in.close)
+		}
+		b.compact()
+		ends.Wait()
+		b.wait()
+		if b.stalled.Load() != 0 || len(b.inputs) != 0 {
+			t.Fatalf("left: %d stalled, %d inputs", b.stalled.Load(), len(b.inputs))
+		}
 	}
 }
