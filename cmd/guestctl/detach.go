@@ -43,7 +43,9 @@ type detachReader struct {
 	keys     []byte
 	detached chan struct{} // closed when the keys were typed
 
-	held     []byte // typed, and the beginning of keys
+	passed   []byte // typed, and to be read
+	held     []byte // typed after that, and the beginning of keys
+	err      error  // the source's, to be told after passed
 	found    bool
 	released chan struct{}
 	once     sync.Once
@@ -55,35 +57,35 @@ func newDetachReader(source io.Reader, keys []byte) *detachReader {
 }
 
 func (r *detachReader) Read(p []byte) (int, error) {
-	if len(r.keys) == 0 {
+	if len(r.keys) == 0 || len(p) == 0 {
 		return r.source.Read(p)
 	}
-	if r.found {
-		<-r.released
-		return 0, io.EOF
+	for len(r.passed) == 0 {
+		switch {
+		case r.found:
+			<-r.released
+			return 0, io.EOF
+		case r.err != nil:
+			return 0, r.err
+		}
+		r.more(len(p))
 	}
-	// What was held back may be passed on together with what is read.
-	if len(p) <= len(r.keys) {
-		return 0, io.ErrShortBuffer
-	}
-	typed := make([]byte, len(p)-len(r.keys))
-	for {
-		n, err := r.source.Read(typed)
-		passed := r.filter(p[:0], typed[:n])
-		if err != nil && !r.found {
-			passed = append(passed, r.held...)
-			r.held = nil
-		}
-		if r.found {
-			close(r.detached)
-			err = nil
-		}
-		if len(passed) > 0 || err != nil {
-			return len(passed), err
-		}
-		if r.found {
-			return r.Read(p)
-		}
+	n := copy(p, r.passed)
+	r.passed = r.passed[n:]
+	return n, nil
+}
+
+// more reads once, and passes on what it may.
+func (r *detachReader) more(size int) {
+	typed := make([]byte, size)
+	n, err := r.source.Read(typed)
+	r.passed = r.filter(r.passed, typed[:n])
+	switch {
+	case r.found:
+		close(r.detached)
+	case err != nil:
+		r.err = err
+		r.passed = append(r.passed, r.held...)
 	}
 }
 

@@ -118,6 +118,7 @@ func TestDetachReader(t *testing.T) {
 
 func FuzzDetachReader(f *testing.F) {
 	f.Add([]byte("aab"), []byte("aaaaab"))
+	f.Add([]byte("keys"), bytes.Repeat([]byte("k"), 5000)) // more than io.ReadAll has room for at once
 	f.Fuzz(func(t *testing.T, keys, typed []byte) {
 		if len(keys) == 0 || len(keys) > 100 {
 			return
