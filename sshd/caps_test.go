@@ -128,10 +128,8 @@ func TestDescriptors(t *testing.T) {
 func openFiles(t *testing.T, ch ssh.Channel) (n int) {
 	t.Helper()
 	const typeInit, typeOpen, typeStatus, typeHandle, forReading = 1, 3, 101, 102, 1
-	send := func(kind byte, body any) (answer []byte) {
-		payload := ssh.Marshal(body)
-		packet := binary.BigEndian.AppendUint32(nil, uint32(1+len(payload)))
-		if _, err := ch.Write(append(append(packet, kind), payload...)); err != nil {
+	send := func(kind byte, fields ...any) (answer []byte) {
+		if _, err := ch.Write(sftpPacket(kind, fields...)); err != nil {
 			t.Fatal(err)
 		}
 		var size [4]byte
@@ -144,13 +142,9 @@ func openFiles(t *testing.T, ch ssh.Channel) (n int) {
 		}
 		return answer
 	}
-	send(typeInit, struct{ Version uint32 }{3})
+	send(typeInit, uint32(3))
 	for {
-		answer := send(typeOpen, struct {
-			ID         uint32
-			Path       string
-			Flags, Has uint32
-		}{uint32(n), "/dev/null", forReading, 0})
+		answer := send(typeOpen, uint32(n), "/dev/null", uint32(forReading), uint32(0))
 		switch answer[0] {
 		case typeHandle:
 			n++
