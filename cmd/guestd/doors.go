@@ -14,6 +14,7 @@ import (
 	mdvsock "github.com/mdlayher/vsock"
 
 	"github.com/guestd/guestd/agent"
+	"github.com/guestd/guestd/internal/parallel"
 	"github.com/guestd/guestd/sshd"
 	"github.com/guestd/guestd/vsock"
 )
@@ -87,11 +88,12 @@ func listen(ctx context.Context, text string, c config, log *slog.Logger) (*vsoc
 // drains what is running. It closes the listeners.
 func (d *doors) serve(ctx context.Context, grpc, ssh server, log *slog.Logger) error {
 	ended := make(chan error, len(d.grpc)+len(d.ssh))
+	fitter := newFitter()
 	for _, l := range d.grpc {
-		go func() { ended <- grpc.Serve(l) }()
+		go func() { ended <- grpc.Serve(fitter.Listener(l, parallel.Parallel)) }()
 	}
 	for _, l := range d.ssh {
-		go func() { ended <- ssh.Serve(l) }()
+		go func() { ended <- ssh.Serve(fitter.Listener(l, parallel.Serial)) }()
 	}
 	var failure error
 	running := cap(ended)
