@@ -3,12 +3,14 @@
 package sshd
 
 import (
+	"slices"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
 )
 
-// algorithms are what is negotiated; clients choose by their own order of
+// algorithms are what is offered to the client of that name and with those
+// ciphers, which are nil if not known; clients choose by their own order of
 // preference. Two things are left out on purpose, beside all that is broken:
 // chacha20-poly1305, which OpenSSH's client would prefer and which costs Go
 // twice the time per byte, and MACs that are not encrypt-then-MAC. Without both
@@ -18,14 +20,18 @@ import (
 // Dropbear's client, to which alone the older MACs are offered, has no others.
 // With ctr they are sound, only not the better construction; and Terrapin needs
 // encrypt-then-MAC with cbc, or chacha20-poly1305.
-func algorithms(client string) ssh.Config {
+//
+// Ctr is not offered to a client of which it is known that it takes gcm as well:
+// OpenSSH's would prefer ctr, which with its MAC takes twice the time.
+func algorithms(client string, ciphers []string) ssh.Config {
+	gcm := []string{ssh.CipherAES128GCM, ssh.CipherAES256GCM}
 	config := ssh.Config{
 		KeyExchanges: []string{ssh.KeyExchangeMLKEM768X25519, ssh.KeyExchangeCurve25519},
-		Ciphers: []string{
-			ssh.CipherAES128GCM, ssh.CipherAES256GCM,
-			ssh.CipherAES128CTR, ssh.CipherAES192CTR, ssh.CipherAES256CTR,
-		},
-		MACs: []string{ssh.HMACSHA256ETM, ssh.HMACSHA512ETM},
+		Ciphers:      gcm,
+		MACs:         []string{ssh.HMACSHA256ETM, ssh.HMACSHA512ETM},
+	}
+	if !slices.ContainsFunc(ciphers, func(cipher string) bool { return slices.Contains(gcm, cipher) }) {
+		config.Ciphers = append(config.Ciphers, ssh.CipherAES128CTR, ssh.CipherAES192CTR, ssh.CipherAES256CTR)
 	}
 	if strings.HasPrefix(client, "SSH-2.0-dropbear") {
 		config.MACs = append(config.MACs, ssh.HMACSHA256, ssh.HMACSHA512)

@@ -27,11 +27,11 @@ var (
 const maxAuthTries = 20
 
 // serverConfig asks package access about whoever comes; client is what that
-// calls its program. What it finds out is in c.grant when the handshake has
+// calls its program, and ciphers are its own, where they are known. What it finds out is in c.grant when the handshake has
 // succeeded.
-func (c *conn) serverConfig(client string) *ssh.ServerConfig {
+func (c *conn) serverConfig(client string, ciphers []string) *ssh.ServerConfig {
 	config := &ssh.ServerConfig{
-		Config:                  algorithms(client),
+		Config:                  algorithms(client, ciphers),
 		PublicKeyAuthAlgorithms: publicKeyAlgorithms(),
 		ServerVersion:           banner(c.server.config.Version),
 		MaxAuthTries:            maxAuthTries,

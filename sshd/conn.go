@@ -100,7 +100,13 @@ func (c *conn) handshake(ctx context.Context, cancel context.CancelCauseFunc) (<
 	if err != nil {
 		return nil, nil, err
 	}
-	transport, channels, requests, err := ssh.NewServerConn(identified, c.serverConfig(identified.client))
+	var ciphers []string
+	if sendsKexInit(identified.client) {
+		if ciphers, err = identified.peekCiphers(); err != nil {
+			return nil, nil, err
+		}
+	}
+	transport, channels, requests, err := ssh.NewServerConn(identified, c.serverConfig(identified.client, ciphers))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -27,7 +27,7 @@ type identified struct {
 	net.Conn
 	client string // what it calls itself
 	unsent int    // bytes of our line that x/crypto/ssh has still to write
-	unread []byte // of the client's line, as it came
+	unread []byte // of what has come, that x/crypto/ssh has still to read
 }
 
 // identify exchanges the first lines. Like x/crypto/ssh it reads byte by byte,
@@ -56,7 +56,7 @@ func identify(conn net.Conn, banner string) (*identified, error) {
 	return nil, errNotSSH
 }
 
-// Read gives the client's line first.
+// Read gives the client's line first, and what has been peeked at.
 func (c *identified) Read(b []byte) (int, error) {
 	if len(c.unread) > 0 {
 		n := copy(b, c.unread)
