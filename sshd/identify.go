@@ -60,7 +60,9 @@ func identify(conn net.Conn, banner string) (*identified, error) {
 func (c *identified) Read(b []byte) (int, error) {
 	if len(c.unread) > 0 {
 		n := copy(b, c.unread)
-		c.unread = c.unread[n:]
+		if c.unread = c.unread[n:]; len(c.unread) == 0 {
+			c.unread = nil // whole pages, for as long as the connection lasts
+		}
 		return n, nil
 	}
 	return c.Conn.Read(b)
