@@ -80,7 +80,7 @@ func (l *vmListener) Accept() (net.Conn, error) {
 		case errors.Is(err, unix.EBADF): // what the library makes of a closed listener
 			return nil, opError("accept", l.addr, net.ErrClosed)
 		default:
-			return nil, opError("accept", l.addr, err)
+			return nil, acceptError(l.addr, err)
 		}
 	}
 }

@@ -174,7 +174,7 @@ func (l *fileListener) Addr() net.Addr { return l.addr }
 func (l *fileListener) Accept() (net.Conn, error) {
 	c, err := l.AcceptUnix()
 	if err != nil {
-		return nil, opError("accept", l.addr, err)
+		return nil, acceptError(l.addr, err)
 	}
 	uc := newUnixConn(c, l.addr, Addr{Transport: l.addr.Transport})
 	if l.addr.Transport == Hybrid {
