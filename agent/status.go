@@ -166,6 +166,8 @@ func classifyStart(err *proc.StartError) (codes.Code, *errdetails.ErrorInfo) {
 	switch {
 	case errors.Is(err, passwd.ErrUnknownUser), errors.Is(err, passwd.ErrUnknownGroup):
 		r = guestdv1.ErrorReason_ERROR_REASON_UNKNOWN_USER
+	case errors.Is(err, proc.ErrNoPoll):
+		r = guestdv1.ErrorReason_ERROR_REASON_LIMIT_REACHED
 	case r == guestdv1.ErrorReason_ERROR_REASON_UNSUPPORTED,
 		r == guestdv1.ErrorReason_ERROR_REASON_LIMIT_REACHED:
 	case code == codes.NotFound, code == codes.PermissionDenied:

@@ -78,6 +78,7 @@ func TestStatusError(t *testing.T) {
 		{start(proc.StageExec, syscall.ENOEXEC), codes.FailedPrecondition, guestdv1.ErrorReason_ERROR_REASON_START_FAILED, nil},
 		{start(proc.StageExec, syscall.E2BIG), codes.FailedPrecondition, guestdv1.ErrorReason_ERROR_REASON_START_FAILED, nil},
 		{start(proc.StageExec, syscall.EAGAIN), codes.ResourceExhausted, guestdv1.ErrorReason_ERROR_REASON_LIMIT_REACHED, []string{"stage", "exec"}},
+		{start(proc.StageIO, proc.ErrNoPoll), codes.ResourceExhausted, guestdv1.ErrorReason_ERROR_REASON_LIMIT_REACHED, []string{"stage", "io"}},
 		{start(proc.StageCgroup, errors.ErrUnsupported), codes.Unimplemented, guestdv1.ErrorReason_ERROR_REASON_UNSUPPORTED, []string{"stage", "cgroup"}},
 		{start(proc.StageUser, passwd.ErrUnknownUser), codes.NotFound, guestdv1.ErrorReason_ERROR_REASON_UNKNOWN_USER, []string{"stage", "user"}},
 

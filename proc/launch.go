@@ -163,8 +163,11 @@ func (f *fork) direct() (pid int, pidfd *os.File, err error) {
 	if err != nil {
 		return 0, nil, f.startError(attr, path, err)
 	}
-	pidfd, err = newPidfd(fd)
-	return pid, pidfd, err
+	if pidfd, err = newPidfd(fd); err != nil {
+		discard(pid)
+		return 0, nil, err
+	}
+	return pid, pidfd, nil
 }
 
 // attr is what direct and throughShim have in common. done releases it.
@@ -195,15 +198,20 @@ func (f *fork) credential() *syscall.Credential {
 }
 
 // newPidfd hands a pidfd to the runtime's poller, which it reaches only in
-// non-blocking mode.
+// non-blocking mode. On an error it is closed.
 func newPidfd(fd int) (*os.File, error) {
 	if fd < 0 {
 		return nil, &StartError{StageExec, "", errors.New("the kernel gave no pidfd")}
 	}
 	if err := unix.SetNonblock(fd, true); err != nil {
+		_ = unix.Close(fd)
 		return nil, &StartError{StageExec, "pidfd", err}
 	}
-	return os.NewFile(uintptr(fd), "pidfd"), nil
+	file, err := pollable(fd, "pidfd")
+	if err != nil {
+		return nil, &StartError{StageExec, "pidfd", err}
+	}
+	return file, nil
 }
 
 // tryPrograms tries the candidates of a PATH lookup as execvp(3) does: one

@@ -111,7 +111,11 @@ func pipe(write bool) (ours *os.File, theirs int, err error) {
 		_ = unix.Close(p[1])
 		return nil, -1, err
 	}
-	return os.NewFile(uintptr(fd), "pipe"), theirs, nil
+	if ours, err = pollable(fd, "pipe"); err != nil {
+		_ = unix.Close(theirs)
+		return nil, -1, err
+	}
+	return ours, theirs, nil
 }
 
 func (io *stdio) closeChild() {

@@ -21,7 +21,9 @@ func (io *stdio) openTTY(p *plan) error {
 	if err != nil {
 		return &os.PathError{Op: "open", Path: ptmx, Err: err}
 	}
-	io.tty = os.NewFile(uintptr(fd), ptmx)
+	if io.tty, err = pollable(fd, ptmx); err != nil {
+		return err
+	}
 	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
 		return os.NewSyscallError("unlock terminal", err)
 	}
