@@ -132,7 +132,10 @@ func lookPath(name string, env []string, dir string) ([]string, error) {
 		file := filepath.Join(d, name)
 		fi, serr := os.Stat(file)
 		switch {
-		case serr != nil || fi.IsDir():
+		case errors.Is(serr, syscall.ENOENT), errors.Is(serr, syscall.ENOTDIR):
+		case serr != nil:
+			err = errnoOf(serr) // a name that is too long, a file system that is broken
+		case fi.IsDir():
 		case fi.Mode()&0o111 == 0:
 			err = syscall.EACCES
 		default:

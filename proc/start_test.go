@@ -185,6 +185,7 @@ func TestStartErrors(t *testing.T) {
 		{"unknown user", Spec{Args: []string{"true"}, User: "no-such-user"}, StageUser, passwd.ErrUnknownUser, 126},
 		{"too many arguments", Spec{Args: []string{"true", strings.Repeat("x", 1<<20)}}, StageExec, syscall.E2BIG, 126},
 		{"name too long", Spec{Args: []string{"/" + strings.Repeat("x", 300)}}, StageExec, syscall.ENAMETOOLONG, 126},
+		{"name too long in PATH", Spec{Args: []string{strings.Repeat("x", 300)}}, StageLookup, syscall.ENAMETOOLONG, 126},
 		{"rlimit above hard limit", Spec{Args: []string{"true"}, Rlimits: []Rlimit{{Resource: 99, Soft: 1, Hard: 1}}}, StageRlimit, syscall.EINVAL, 126},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

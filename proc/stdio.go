@@ -206,5 +206,8 @@ func control(f *os.File, op func(fd int) error) error {
 func exited(pidfd int) bool {
 	var info unix.Siginfo
 	err := unix.Waitid(unix.P_PIDFD, pidfd, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+	for err == unix.EINTR { // the poller, which tells of an end once, is not asked again then
+		err = unix.Waitid(unix.P_PIDFD, pidfd, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+	}
 	return err == nil && info.Signo == int32(syscall.SIGCHLD) || err == unix.ECHILD
 }
