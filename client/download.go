@@ -44,7 +44,8 @@ type DownloadOptions struct {
 	OneFilesystem bool
 	// NoXattrs leaves extended attributes out of a tree.
 	NoXattrs bool
-	// KeepExisting leaves files of a tree that are there already as they are.
+	// KeepExisting leaves files that are there already as they are, and counts
+	// them as skipped.
 	KeepExisting bool
 
 	// MaxBytes and MaxEntries bound what a guest can fill this machine's disk

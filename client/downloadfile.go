@@ -28,6 +28,9 @@ func (d *fileDownload) run(ctx context.Context) (Transfer, error) {
 	d.meter.update(func(p *Progress) {
 		*p = Progress{Path: filepath.Base(d.to), Files: 1, Total: d.info.Size()}
 	})
+	if d.options.KeepExisting && isThere(d.to) {
+		return keptTransfer(d.to), nil
+	}
 	part, err := d.openPart()
 	if err != nil {
 		return Transfer{}, err
@@ -44,6 +47,13 @@ func (d *fileDownload) run(ctx context.Context) (Transfer, error) {
 		return Transfer{}, err
 	}
 	return Transfer{Files: 1, Bytes: size}, nil
+}
+
+// isThere reports whether a local path names something, also a link that leads
+// nowhere.
+func isThere(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // openPart opens the temporary file beside the target; one that an earlier

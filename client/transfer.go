@@ -27,7 +27,7 @@ type Transfer struct {
 
 // Skip is something that was left out of a transfer, or changed by it.
 type Skip struct {
-	Path   string // within the tree
+	Path   string // within the tree; of a single file the target's
 	Reason string // in a few words
 }
 
@@ -86,6 +86,11 @@ func transferFromArchive(s archive.Summary) Transfer {
 	}
 	t.addNotes(s)
 	return t
+}
+
+// keptTransfer is a transfer of one file that was there already.
+func keptTransfer(path string) Transfer {
+	return Transfer{Skipped: 1, Skips: []Skip{{Path: path, Reason: string(archive.ReasonExists)}}}
 }
 
 // addNotes adds what this side's archiver left out.

@@ -34,7 +34,8 @@ type UploadOptions struct {
 	Exclude []string
 	// NoXattrs leaves extended attributes out of a tree.
 	NoXattrs bool
-	// KeepExisting leaves files of a tree that are there already as they are.
+	// KeepExisting leaves files that are there already as they are, and counts
+	// them as skipped.
 	KeepExisting bool
 	// SkipUnreadable leaves out what of a tree cannot be read here, instead of
 	// failing.
@@ -116,7 +117,14 @@ func (f *Files) uploadFile(ctx context.Context, localPath, guestPath string, o U
 		}
 		w.options.ResumeID = resumeID("upload", absolute, info.Size(), info.ModTime().UnixNano(), guestPath)
 	}
-	if err := w.repeat(ctx, file, m); err != nil {
+	if o.KeepExisting {
+		w.options.Mode = Exclusive
+	}
+	err = w.repeat(ctx, file, m)
+	if o.KeepExisting && errors.Is(err, fs.ErrExist) {
+		return keptTransfer(guestPath), nil
+	}
+	if err != nil {
 		return Transfer{}, err
 	}
 	return Transfer{Files: 1, Bytes: info.Size()}, nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -165,6 +166,10 @@ func (c *copying) one(ctx context.Context, from, to operand, into bool) error {
 	began := time.Now()
 	transfer, err := c.transfer(ctx, from, to, bar)
 	bar.finish()
+	if c.flags.keep && errors.Is(err, fs.ErrExist) && c.isFile(ctx, from) {
+		// As Upload and Download tell it.
+		transfer, err = client.Transfer{Skipped: 1, Skips: []client.Skip{{Path: to.path, Reason: "exists"}}}, nil
+	}
 	if err != nil {
 		return c.explain(ctx, from, to, err)
 	}
@@ -189,6 +194,15 @@ func (c *copying) transfer(ctx context.Context, from, to operand, bar *progress)
 		User: c.flags.user, Owners: c.owners, Exclude: c.flags.exclude, NoXattrs: c.flags.noXattrs,
 		KeepExisting: c.flags.keep, Resume: !c.flags.noResume, Progress: bar.function(),
 	})
+}
+
+// isFile reports whether a source that is not on this side is no directory.
+func (c *copying) isFile(ctx context.Context, from operand) bool {
+	if from.side != guestSide {
+		return from.side == stdStream
+	}
+	tree, err := c.isDirectory(ctx, from)
+	return err == nil && !tree
 }
 
 // lockedFor is how long an agent may take to notice that the connection is gone
