@@ -60,6 +60,13 @@ func (f *FS) Copy(ctx context.Context, from, to string, opts CopyOptions) (CopyR
 	return c.result, linkError("copy", from, to, err)
 }
 
+// sameError is an EINVAL that says why.
+type sameError struct{}
+
+func (sameError) Error() string { return "source and target are the same file" }
+
+func (sameError) Unwrap() error { return unix.EINVAL }
+
 type inode struct{ dev, ino uint64 }
 
 func inodeOf(i *FileInfo) inode { return inode{i.Dev, i.Ino} }
@@ -112,7 +119,7 @@ func (c *copier) top(from, to, name string) error {
 	}
 	defer t.close()
 	if t.existing != nil && inodeOf(t.existing) == inodeOf(info) {
-		return unix.EINVAL
+		return sameError{}
 	}
 	return c.file(srcDir, base, t, info, 0)
 }
@@ -140,7 +147,7 @@ func (c *copier) topDir(from, to, name string, info *FileInfo) error {
 	}
 	defer dst.drop()
 	if dst.dev == src.dev && dst.ino == src.ino {
-		return unix.EINVAL
+		return sameError{}
 	}
 	c.root = dst
 	return c.dir(src, dst, "", name, info, made)
@@ -228,7 +235,7 @@ func (c *copier) entry(src, dst *dirNode, rel, name string, info *FileInfo) erro
 		return err
 	}
 	if t.existing != nil && inodeOf(t.existing) == inodeOf(info) {
-		return unix.EINVAL
+		return sameError{}
 	}
 	if info.Nlink > 1 && c.link(t, info) {
 		c.result.Links++

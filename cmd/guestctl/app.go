@@ -135,12 +135,19 @@ func isTerminal(stream any) bool {
 	return ok && term.IsTerminal(int(file.Fd()))
 }
 
-// arguments makes a mistake in the number of arguments a usageError.
+// arguments makes a mistake in the number of arguments a usageError that says
+// what is one too many, or how the command is used.
 func arguments(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return usageError{err}
+		err := check(cmd, args)
+		if _, own := errors.AsType[usageError](err); err == nil || own {
+			return err
 		}
-		return nil
+		for n := len(args) - 1; n >= 0; n-- {
+			if check(cmd, args[:n]) == nil {
+				return usagef("unexpected argument %q", args[n])
+			}
+		}
+		return usagef("arguments are missing: %s", cmd.UseLine())
 	}
 }

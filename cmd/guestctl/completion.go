@@ -30,14 +30,18 @@ func newCompletion(a *app) *cobra.Command {
 		Short:     "Print the completion script of a shell",
 		Long:      completionLong,
 		ValidArgs: []string{"bash", "zsh", "fish"},
-		Args:      arguments(cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs)),
+		Args:      arguments(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			generate := map[string]func(io.Writer) error{
 				"bash": func(w io.Writer) error { return cmd.Root().GenBashCompletionV2(w, true) },
 				"zsh":  cmd.Root().GenZshCompletion,
 				"fish": func(w io.Writer) error { return cmd.Root().GenFishCompletion(w, true) },
 			}
-			return generate[args[0]](a.stdout)
+			write := generate[args[0]]
+			if write == nil {
+				return usagef("there is completion for bash, zsh and fish, not for %q", args[0])
+			}
+			return write(a.stdout)
 		},
 	}
 }

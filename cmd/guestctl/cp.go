@@ -187,7 +187,7 @@ func (c *copying) transfer(ctx context.Context, from, to operand, bar *progress)
 	case from.side == localSide:
 		return c.upload(ctx, from, to, bar)
 	}
-	if err := makeParents(to.path); err != nil {
+	if err := c.makeParents(ctx, from, to); err != nil {
 		return client.Transfer{}, err
 	}
 	return c.client.Download(ctx, from.path, to.path, client.DownloadOptions{

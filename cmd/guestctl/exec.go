@@ -93,6 +93,9 @@ func newSh(a *app) *cobra.Command {
 			program := client.Spec{Shell: shell, Login: len(args) == 0}
 			if len(args) == 1 {
 				program.Script = args[0]
+				if program.Script == "" {
+					return usagef("the script is empty; without one 'sh' is an interactive shell")
+				}
 			}
 			return a.exec(cmd.Context(), &f, program)
 		},

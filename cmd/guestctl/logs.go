@@ -16,6 +16,7 @@ type logsFlags struct {
 	follow         bool
 	stdout, stderr bool
 	tail           int
+	tailed         bool // tail was given
 	json           bool
 }
 
@@ -28,22 +29,28 @@ broken connections too. It never makes the process wait; output that left the
 agent's memory before it could be read is told on stderr, with how much it was.`
 
 func newLogs(a *app) *cobra.Command {
-	f := logsFlags{tail: -1}
+	var f logsFlags
 	cmd := &cobra.Command{
 		Use:   "logs [flags] ID",
 		Short: "Print a process's output",
 		Long:  logsLong,
 		Example: `  guestctl logs -f web
   guestctl logs --stderr --tail 20 web`,
-		Args:              arguments(cobra.ExactArgs(1)),
-		RunE:              func(cmd *cobra.Command, args []string) error { return a.logs(cmd.Context(), &f, args[0]) },
+		Args: arguments(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f.tailed = cmd.Flags().Changed("tail")
+			if f.tail < 0 {
+				return usagef("--tail must not be negative")
+			}
+			return a.logs(cmd.Context(), &f, args[0])
+		},
 		ValidArgsFunction: a.completeProcess(1, all),
 	}
 	flags := cmd.Flags()
 	flags.BoolVarP(&f.follow, "follow", "f", false, "go on with what is written later, until the process ends")
 	flags.BoolVar(&f.stdout, "stdout", false, "only its stdout")
 	flags.BoolVar(&f.stderr, "stderr", false, "only its stderr")
-	flags.IntVarP(&f.tail, "tail", "n", -1, "begin with the last `lines` of what is kept")
+	flags.IntVarP(&f.tail, "tail", "n", 0, "begin with the last `lines` of what is kept")
 	jsonFlag(cmd, &f.json)
 	return cmd
 }
@@ -72,7 +79,7 @@ func (a *app) logs(ctx context.Context, f *logsFlags, id string) error {
 	process := c.Process(id)
 	// From the very beginning, so that what is not kept is told as a gap.
 	from := &client.Offsets{}
-	if f.tail >= 0 {
+	if f.tailed {
 		if from, err = a.printTail(ctx, f, process); err != nil || !f.follow {
 			return err
 		}

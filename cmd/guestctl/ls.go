@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -200,7 +201,8 @@ func (l *listing) print(entries []listed) error {
 		}
 		return nil
 	}
-	table := tabwriter.NewWriter(l.page, 0, 0, 1, ' ', tabwriter.AlignRight)
+	var b bytes.Buffer
+	table := tabwriter.NewWriter(&b, 0, 0, 1, ' ', tabwriter.AlignRight)
 	for _, entry := range entries {
 		i := entry.info
 		// The name is behind the last tab, where the table changes nothing.
@@ -208,7 +210,16 @@ func (l *listing) print(entries []listed) error {
 			ownerName(i.Owner(), i.UID()), ownerName(i.Group(), i.GID()), i.Size(), l.date(i.ModTime()),
 			l.longName(entry.name), l.target(i))
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	for line := range bytes.Lines(b.Bytes()) {
+		// The first column has its space in front, too.
+		if _, err := l.page.Write(bytes.TrimPrefix(line, []byte(" "))); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // longName is a name in a table, whose cells end at these characters.

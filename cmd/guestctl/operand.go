@@ -133,7 +133,14 @@ func (c *copying) isDirectory(ctx context.Context, o operand) (bool, error) {
 }
 
 // makeParents makes the missing parents of a path of this machine, as the agent
-// does on its side.
-func makeParents(path string) error {
-	return os.MkdirAll(filepath.Dir(filepath.Clean(path)), 0o777)
+// does on its side; not for a source that is not there.
+func (c *copying) makeParents(ctx context.Context, from, to operand) error {
+	parent := filepath.Dir(filepath.Clean(to.path))
+	if _, err := os.Stat(parent); err == nil {
+		return nil
+	}
+	if _, err := c.files.Stat(ctx, from.path); err != nil {
+		return err
+	}
+	return os.MkdirAll(parent, 0o777)
 }

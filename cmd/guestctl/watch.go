@@ -60,6 +60,9 @@ type jsonEvent struct {
 }
 
 func (a *app) watch(ctx context.Context, f *watchFlags, operand string) error {
+	if f.count < 0 {
+		return usagef("--count must not be negative")
+	}
 	c, err := a.connect(ctx)
 	if err != nil {
 		return err
@@ -69,8 +72,12 @@ func (a *app) watch(ctx context.Context, f *watchFlags, operand string) error {
 		return err
 	}
 	defer release(w)
-	a.warn("watching %d directories", w.Directories())
-	for n := 0; f.count <= 0 || n < f.count; n++ {
+	directories := "directories"
+	if w.Directories() == 1 {
+		directories = "directory"
+	}
+	a.warn("watching %d %s", w.Directories(), directories)
+	for n := 0; f.count == 0 || n < f.count; n++ {
 		event, err := w.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
