@@ -90,15 +90,24 @@ func (d *fileDownload) fetch(ctx context.Context, part *os.File) (int64, error) 
 		return 0, err
 	}
 	begin := at
-	n, err := d.read(ctx, part, at)
-	at += n
-	for r := d.files.client.recover(); d.mayRepeat(err, at-begin) && r.next(ctx); {
-		n, err = d.read(ctx, part, at)
-		if at += n; n > 0 {
+	var limit int64
+	for r := d.files.client.recover(); ; {
+		n, err := d.read(ctx, part, at, limit)
+		at += n
+		if n > 0 {
 			r = d.files.client.recover() // it gets on
 		}
+		switch {
+		case err == nil && (limit == 0 || n < limit):
+			return at, nil
+		case err == nil:
+			limit *= 2
+		case !d.mayRepeat(err, at-begin) || !r.next(ctx):
+			return at, err
+		case n == 0:
+			limit = shortChunk
+		}
 	}
-	return at, err
 }
 
 func (d *fileDownload) mayRepeat(err error, received int64) bool {
@@ -106,9 +115,10 @@ func (d *fileDownload) mayRepeat(err error, received int64) bool {
 	return ok && (lost.Lost || received > 0)
 }
 
-// read appends to part from an offset on and returns how much that was.
-func (d *fileDownload) read(ctx context.Context, part *os.File, offset int64) (int64, error) {
-	r, err := d.files.Open(ctx, d.from, ReadOptions{Offset: offset, Checksum: d.options.Checksum})
+// read appends to part from an offset on, at most limit bytes, and returns how
+// much that was. 0: no limit.
+func (d *fileDownload) read(ctx context.Context, part *os.File, offset, limit int64) (int64, error) {
+	r, err := d.files.Open(ctx, d.from, ReadOptions{Offset: offset, Length: limit, Checksum: d.options.Checksum})
 	if err != nil {
 		return 0, err
 	}

@@ -320,6 +320,41 @@ func TestUploadGoesOnLater(t *testing.T) {
 	}
 }
 
+// A piece that did not arrive whole did not arrive: pieces become smaller where
+// connections do not live for one.
+func TestTransfersGetOnOverShortConnections(t *testing.T) {
+	c, l := liveWith(t, client.Config{ReattachTimeout: 10 * time.Second})
+	ctx := within(t)
+	const size, lives = 4 << 20, 200 << 10
+	local, dir := random(t, size), t.TempDir()
+	guest, back := filepath.Join(dir, "guest"), filepath.Join(dir, "back")
+	cuts := slices.Repeat([]int{lives}, 200)
+	l.cutAfterSent(cuts...)
+	if err := c.Ready(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Upload(ctx, local, guest, client.UploadOptions{Resume: true}); err != nil {
+		t.Fatal(err)
+	}
+	l.cutAfterSent()
+	l.cutAfter(cuts...)
+	if err := c.Ready(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Download(ctx, guest, back, client.DownloadOptions{Resume: true, Checksum: client.SHA256}); err != nil {
+		t.Fatal(err)
+	}
+	if n := l.connections(); n < 2*size/lives {
+		t.Errorf("%d connections, too few for a life of %d bytes", n, lives)
+	}
+	if hashOf(t, back) != hashOf(t, local) {
+		t.Error("another content")
+	}
+	if entries := must[[]os.DirEntry](t)(os.ReadDir(dir)); len(entries) != 2 {
+		t.Errorf("left over: %v", entries)
+	}
+}
+
 func TestTransferErrors(t *testing.T) {
 	c, _ := live(t)
 	ctx := within(t)

@@ -263,12 +263,20 @@ func (w *fileWrite) send(call guestdv1.FileService_WriteClient, r io.Reader, sum
 	}
 }
 
+// shortChunk is the size of pieces where the connection broke under larger ones.
+// Of a piece that did not arrive whole nothing did, so that a transfer would
+// never get on over connections which do not live for one.
+const shortChunk = 64 << 10
+
 // chunk is the size of the pieces in which the file is sent. The larger they
 // are the less both ends wait for each other; but of a source whose size nobody
 // knows, which may be slow, a piece should not be long in coming. The byte
 // beyond a small file lets its first piece see its end.
 func (w *fileWrite) chunk() int {
-	if w.options.Size == 0 {
+	switch {
+	case w.broke:
+		return shortChunk
+	case w.options.Size == 0:
 		return wire.ChunkSize
 	}
 	const least = 4 << 10 // should there be more than was said
