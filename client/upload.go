@@ -137,6 +137,7 @@ func (w *fileWrite) repeat(ctx context.Context, source io.ReadSeeker, m *meter) 
 	if !w.mayRepeat(err) {
 		return err
 	}
+	arrived := w.resumedAt
 	for r := w.files.client.recover(); w.mayRepeat(err) && r.next(ctx); {
 		switch {
 		case errors.Is(err, ErrUnavailable):
@@ -148,9 +149,9 @@ func (w *fileWrite) repeat(ctx context.Context, source io.ReadSeeker, m *meter) 
 			return err
 		}
 		m.update(func(p *Progress) { p.Bytes = 0 })
-		before := w.most
 		_, err = w.run(ctx, source)
-		if w.most > before {
+		if w.resumedAt > arrived {
+			arrived = w.resumedAt
 			r = w.files.client.recover() // it gets on
 		}
 	}

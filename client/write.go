@@ -239,8 +239,13 @@ func (w *fileWrite) start(resumed int64) (*guestdv1.WriteRequest, error) {
 
 // send sends the rest of r. Io.EOF means that the agent has ended the call.
 func (w *fileWrite) send(call guestdv1.FileService_WriteClient, r io.Reader, sum hash.Hash) error {
-	sender := bulkSender{call: call, field: writeDataField, pool: &w.files.client.pool, chunk: w.chunk()}
+	sender := bulkSender{call: call, field: writeDataField, pool: &w.files.client.pool}
 	at := w.resumedAt
+	chunk := w.chunk()
+	sender.chunk = chunk
+	if w.broke {
+		sender.chunk = min(shortChunk, chunk)
+	}
 	for {
 		b := sender.buffer()
 		n, end, err := fill(r, *b)
@@ -260,23 +265,21 @@ func (w *fileWrite) send(call guestdv1.FileService_WriteClient, r io.Reader, sum
 		if end {
 			return nil
 		}
+		sender.chunk = min(4*sender.chunk, chunk)
 	}
 }
 
-// shortChunk is the size of pieces where the connection broke under larger ones.
-// Of a piece that did not arrive whole nothing did, so that a transfer would
-// never get on over connections which do not live for one.
-const shortChunk = 64 << 10
+// shortChunk is the size of the first pieces where the connection broke under
+// larger ones. Of a piece that did not arrive whole nothing did, so that a
+// transfer would never get on over connections which do not live for one.
+const shortChunk = 16 << 10
 
 // chunk is the size of the pieces in which the file is sent. The larger they
 // are the less both ends wait for each other; but of a source whose size nobody
 // knows, which may be slow, a piece should not be long in coming. The byte
 // beyond a small file lets its first piece see its end.
 func (w *fileWrite) chunk() int {
-	switch {
-	case w.broke:
-		return shortChunk
-	case w.options.Size == 0:
+	if w.options.Size == 0 {
 		return wire.ChunkSize
 	}
 	const least = 4 << 10 // should there be more than was said
