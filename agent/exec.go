@@ -94,6 +94,7 @@ func (x *execution) start(ctx context.Context, m *guestdv1.ExecStart) error {
 	if err != nil {
 		return err
 	}
+	x.service.ports.Poke()
 	if kill && x.created {
 		grace := max(0, cmp.Or(spec.KillGrace, proc.DefaultKillGrace))
 		x.killAfter = &grace

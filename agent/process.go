@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/guestd/guestd/internal/guestnet"
 	"github.com/guestd/guestd/internal/wire"
 	"github.com/guestd/guestd/proc"
 	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
@@ -23,6 +24,7 @@ type processService struct {
 
 	table *proc.Table
 	pool  *wire.Pool
+	ports *guestnet.Ports // told of every start, on which listening may follow
 	// background holds what outlives the call that began it: see exec.go. Its
 	// owner ends it by closing quit, and awaits it.
 	background *sync.WaitGroup
@@ -41,6 +43,7 @@ func (s *processService) Start(ctx context.Context, req *guestdv1.StartRequest) 
 	if err != nil {
 		return nil, err
 	}
+	s.ports.Poke()
 	return &guestdv1.StartResponse{Process: processMessage(p), Created: created}, nil
 }
 

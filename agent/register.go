@@ -16,7 +16,7 @@ func (s *Server) register(quit <-chan struct{}) {
 	files := newFileService(s.config.Files, s.config.Processes.BootID(), s.pool)
 	guestdv1.RegisterFileServiceServer(s.grpc, files)
 	guestdv1.RegisterProcessServiceServer(s.grpc, &processService{
-		table: s.config.Processes, pool: s.pool, background: &s.calls, quit: quit,
+		table: s.config.Processes, pool: s.pool, ports: s.ports, background: &s.calls, quit: quit,
 	})
 	guestdv1.RegisterAccessServiceServer(s.grpc, &accessService{store: s.config.Access})
 	guestdv1.RegisterNetServiceServer(s.grpc, &netService{
