@@ -18,18 +18,16 @@ import (
 // Global requests for listeners in the guest, `ssh -R`, and the channels that
 // bring what they accept.
 const (
-	requestListenTCP     = "tcpip-forward" // RFC 4254 §7.1
-	requestCancelTCP     = "cancel-tcpip-forward"
-	requestListenUnix    = "streamlocal-forward@openssh.com" // OpenSSH's PROTOCOL §2.4
-	requestCancelUnix    = "cancel-streamlocal-forward@openssh.com"
-	kindForwardedTCP     = "forwarded-tcpip"
-	kindForwardedUnix    = "forwarded-streamlocal@openssh.com"
-	maxListeners         = 256             // of one connection
-	listenTimeout        = 5 * time.Second // an address may be a name, a file system may hang
-	maxHanging           = 8               // of one connection, in spite of that
-	socketMode           = 0o600           // OpenSSH's StreamLocalBindMask
-	localhost            = "localhost"
-	loopback4, loopback6 = "127.0.0.1", "::1"
+	requestListenTCP  = "tcpip-forward" // RFC 4254 §7.1
+	requestCancelTCP  = "cancel-tcpip-forward"
+	requestListenUnix = "streamlocal-forward@openssh.com" // OpenSSH's PROTOCOL §2.4
+	requestCancelUnix = "cancel-streamlocal-forward@openssh.com"
+	kindForwardedTCP  = "forwarded-tcpip"
+	kindForwardedUnix = "forwarded-streamlocal@openssh.com"
+	maxListeners      = 256             // of one connection
+	listenTimeout     = 5 * time.Second // an address may be a name, a file system may hang
+	maxHanging        = 8               // of one connection, in spite of that
+	socketMode        = 0o600           // OpenSSH's StreamLocalBindMask
 )
 
 // A place is where a peer has asked for a listener, in its words.
@@ -39,8 +37,8 @@ type place struct {
 	unix bool
 }
 
-// A listening is what answers at a place: one listener, or one for each
-// loopback address.
+// A listening is what answers at a place: one listener, or one for each address
+// of a name.
 type listening []net.Listener
 
 func (l listening) close() {
@@ -66,7 +64,7 @@ func (c *conn) listenTCP(ctx context.Context, payload []byte) (bool, []byte) {
 	if !c.permits.RemoteTCP.PermitsTCP(wanted.Host, wanted.Port) {
 		return c.refuseListen(target, reasonNotPermitted)
 	}
-	l, err := c.openTCP(ctx, wanted.Host, wanted.Port)
+	l, err := c.openListener(ctx, guestnet.ListenSpec{Network: "tcp", Address: target})
 	if err != nil {
 		return c.refuseListen(target, describeNetError(err))
 	}
@@ -80,29 +78,6 @@ func (c *conn) listenTCP(ctx context.Context, payload []byte) (bool, []byte) {
 		return true, nil
 	}
 	return true, ssh.Marshal(struct{ Port uint32 }{port})
-}
-
-// openTCP listens. The name localhost is both loopback addresses, and one will
-// do.
-func (c *conn) openTCP(ctx context.Context, host string, port uint32) (listening, error) {
-	switch host {
-	case "*":
-		host = ""
-	case localhost:
-		l, err := c.openAddress(ctx, loopback4, port)
-		if err != nil {
-			return c.openAddress(ctx, loopback6, port)
-		}
-		if also, err := c.openAddress(ctx, loopback6, uint32(l[0].Addr().(*net.TCPAddr).Port)); err == nil {
-			l = append(l, also...)
-		}
-		return l, nil
-	}
-	return c.openAddress(ctx, host, port)
-}
-
-func (c *conn) openAddress(ctx context.Context, host string, port uint32) (listening, error) {
-	return c.openListener(ctx, guestnet.ListenSpec{Network: "tcp", Address: hostPort(host, port)})
 }
 
 // errHanging is why a connection that had to give up listening too often may
@@ -120,30 +95,26 @@ func (c *conn) openListener(ctx context.Context, spec guestnet.ListenSpec) (list
 	defer cancel()
 	user := c.files.Identity()
 	spec.User = &user
-	var l net.Listener
+	var l listening
 	var err error
 	opened := make(chan struct{})
 	// Nobody can wait for its end where that may never come.
 	go func() {
 		defer close(opened)
-		l, err = guestnet.Listen(ctx, spec)
+		l, err = guestnet.ListenAll(ctx, spec)
 	}()
 	select {
 	case <-opened:
 	case <-ctx.Done():
 		c.hanging.Add(1)
 		go func() {
-			if <-opened; err == nil {
-				_ = l.Close()
-			}
+			<-opened
+			l.close()
 			c.hanging.Add(-1)
 		}()
 		return nil, errHanging
 	}
-	if err != nil {
-		return nil, err
-	}
-	return listening{l}, nil
+	return l, err
 }
 
 // listenUnix answers streamlocal-forward@openssh.com.

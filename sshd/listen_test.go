@@ -4,6 +4,7 @@ package sshd
 
 import (
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -47,4 +48,32 @@ func TestListenAtTheSamePlace(t *testing.T) {
 	if _, err := os.Stat(path); err == nil {
 		t.Error("the socket is still there")
 	}
+}
+
+// A client may ask for all addresses of each family with one port, as
+// `ssh -R 0.0.0.0:80:… -R [::]:80:…` does.
+func TestListenOnBothFamilies(t *testing.T) {
+	if l, err := net.Listen("tcp6", "[::1]:0"); err != nil {
+		t.Skip("SKIP: no IPv6 here")
+	} else {
+		_ = l.Close()
+	}
+	l := newLab(t)
+	c := l.dial(access.Grant{})
+	var got struct{ Port uint32 }
+	ok, reply, err := c.SendRequest(requestListenTCP, true, ssh.Marshal(tcpPlace{Host: "0.0.0.0"}))
+	if err != nil || !ok || ssh.Unmarshal(reply, &got) != nil {
+		t.Fatalf("0.0.0.0: %v, %v", ok, err)
+	}
+	for host, want := range map[string]bool{"::": true, "0.0.0.0": false, "127.0.0.1": false} {
+		ok, _, err := c.SendRequest(requestListenTCP, true, ssh.Marshal(tcpPlace{Host: host, Port: got.Port}))
+		if err != nil || ok != want {
+			t.Errorf("%s, the same port: %v, %v", host, ok, err)
+		}
+	}
+	if ok, _, err := c.SendRequest(requestCancelTCP, true, ssh.Marshal(tcpPlace{Host: "0.0.0.0", Port: got.Port})); err != nil || !ok {
+		t.Errorf("cancel: %v, %v", ok, err)
+	}
+	_ = c.Close()
+	l.quiet()
 }

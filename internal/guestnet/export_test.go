@@ -2,6 +2,9 @@
 
 package guestnet
 
+// BindAll listens on the literal addresses of a name.
+var BindAll = bindAll
+
 // Dumps reads a table in both ways.
 func Dumps() (diag, proc [][]Port, err error) {
 	for i := range tables {

@@ -272,3 +272,77 @@ func TestUnprivileged(t *testing.T) {
 
 // otherUser is somebody else than the stranger.
 var otherUser = passwd.Identity{Name: "61236", UID: 61236, GID: 61236, Groups: []uint32{61236}, Home: "/"}
+
+// A literal "any" address is that of its own family, so that both can be had
+// with one port, as OpenSSH's client asks for them.
+func TestListenAnyOfOneFamily(t *testing.T) {
+	four := listen(t, guestnet.ListenSpec{Network: "tcp", Address: "0.0.0.0:0"})
+	_, port, _ := net.SplitHostPort(four.Addr().String())
+	if got := four.Addr().String(); got != "0.0.0.0:"+port {
+		t.Errorf("listens on %s", got)
+	}
+	meet(t, guestnet.Dialer{}, "tcp", "127.0.0.1:"+port, four)
+	needIPv6(t)
+	six := listen(t, guestnet.ListenSpec{Network: "tcp", Address: "[::]:" + port})
+	meet(t, guestnet.Dialer{}, "tcp", "[::1]:"+port, six)
+	both := listen(t, guestnet.ListenSpec{Network: "tcp", Address: "*:0"})
+	_, port, _ = net.SplitHostPort(both.Addr().String())
+	meet(t, guestnet.Dialer{}, "tcp", "127.0.0.1:"+port, both)
+	meet(t, guestnet.Dialer{}, "tcp", "[::1]:"+port, both)
+}
+
+// Every address of a name is listened on, with one port; what cannot be had is
+// left out, unless that is all.
+func TestListenAll(t *testing.T) {
+	spec := guestnet.ListenSpec{Network: "tcp"}
+	missing := "192.0.2.1" // RFC 5737: nobody has it
+	all, err := guestnet.BindAll(testContext(t), spec, []string{missing, "127.0.0.1", "127.0.0.2"}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(all[0].Addr().String())
+	if len(all) != 2 || all[1].Addr().String() != "127.0.0.2:"+port {
+		t.Errorf("listens on %v", all)
+	}
+	for _, l := range all {
+		meet(t, guestnet.Dialer{}, "tcp", l.Addr().String(), l)
+		defer l.Close()
+	}
+	if _, err := guestnet.BindAll(testContext(t), spec, []string{missing, missing}, 0); !errors.Is(err, unix.EADDRNOTAVAIL) {
+		t.Errorf("nothing can be had: %v", err)
+	}
+}
+
+// With the name localhost a port that is taken on one loopback address is none
+// for Listen, and the other address for ListenAll.
+func TestListenLocalhostTaken(t *testing.T) {
+	needIPv6(t)
+	taken := listen(t, guestnet.ListenSpec{Network: "tcp", Address: "127.0.0.1:0"})
+	_, port, _ := net.SplitHostPort(taken.Addr().String())
+	spec := guestnet.ListenSpec{Network: "tcp", Address: "localhost:" + port}
+	if _, err := guestnet.Listen(testContext(t), spec); !errors.Is(err, unix.EADDRINUSE) {
+		t.Errorf("Listen: %v", err)
+	}
+	all, err := guestnet.ListenAll(testContext(t), spec)
+	if err != nil || len(all) != 1 || all[0].Addr().String() != "[::1]:"+port {
+		t.Fatalf("ListenAll: %v, %v", all, err)
+	}
+	_ = all[0].Close()
+	both, err := guestnet.ListenAll(testContext(t), guestnet.ListenSpec{Network: "tcp", Address: "localhost:0"})
+	if err != nil || len(both) != 2 {
+		t.Fatalf("ListenAll: %v, %v", both, err)
+	}
+	for _, l := range both {
+		meet(t, guestnet.Dialer{}, "tcp", l.Addr().String(), l)
+		_ = l.Close()
+	}
+}
+
+func needIPv6(t *testing.T) {
+	t.Helper()
+	l, err := net.Listen("tcp6", "[::1]:0")
+	if err != nil {
+		t.Skip("SKIP: no IPv6 here")
+	}
+	_ = l.Close()
+}
