@@ -81,16 +81,10 @@ func (a attrs) changes(apply func(fsops.Attrs) error) error {
 	set(attrSize, fsops.Attrs{Size: &size})
 	set(attrPerm, fsops.Attrs{Mode: &perm})
 	set(attrTimes, fsops.Attrs{Atime: &atime, Mtime: &mtime})
-	set(attrOwner, fsops.Attrs{UID: keepID(a.uid), GID: keepID(a.gid)})
+	// An id of all ones keeps what there is. It is chown(2) that knows it: nil for
+	// both would do nothing at all, also where there is no file.
+	set(attrOwner, fsops.Attrs{UID: &a.uid, GID: &a.gid})
 	return last
-}
-
-// keepID is nil for the id that chown(2) takes as "leave it".
-func keepID(id uint32) *uint32 {
-	if id == ^uint32(0) {
-		return nil
-	}
-	return &id
 }
 
 func appendAttrs(out []byte, info *fsops.FileInfo) []byte {

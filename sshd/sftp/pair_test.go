@@ -327,7 +327,7 @@ var pairTests = []pairTest{
 	}},
 	{name: "setstat", run: func(p *pairSide) {
 		for _, path := range []string{"file", "dir", "link", "dangling", "missing", "loop", "", "file/x"} {
-			for i, a := range [][]byte{size(5), perm(0o6751), times(5000, 6000), owner(1, 2), owner(1<<32-1, 3), be32(0)} {
+			for i, a := range [][]byte{size(5), perm(0o6751), times(5000, 6000), owner(1, 2), owner(1<<32-1, 3), be32(0), perm(0o6751), owner(1<<32-1, 1<<32-1)} {
 				p.ask(fmt.Sprintf("setstat %q %d", path, i), typeSetstat, path, a)
 				p.ask(fmt.Sprintf("lsetstat %q %d", path, i), typeExtended, ext("lsetstat@openssh.com"), path, a)
 			}
