@@ -90,7 +90,7 @@ func (s *accessService) ListSessions(context.Context, *guestdv1.ListSessionsRequ
 			StartTime: timestamppb.New(c.Since), ReceivedBytes: c.Received, SentBytes: c.Sent,
 		}
 		for _, what := range c.Activity {
-			m.Activity = append(m.Activity, readable(what))
+			m.Activity = append(m.Activity, readableName(what))
 		}
 		resp.Sessions[i] = m
 	}

@@ -67,8 +67,8 @@ func eventMessage(e *access.Event) *guestdv1.SessionEvent {
 		Type: eventTypes[e.Kind], Time: timestamppb.New(e.Time),
 		SessionId: e.Connection, GrantId: e.Grant, Label: e.Label, User: e.User,
 		ClientAddress: addressText(e.Client), Peer: readable(e.Peer),
-		Channel: readable(e.Session), Command: readable(e.Command),
-		Target: readable(e.Target), Reason: readable(e.Reason),
+		Channel: readable(e.Session), Command: readableName(e.Command),
+		Target: readableName(e.Target), Reason: readable(e.Reason),
 		Tty: e.TTY, Bytes: e.Bytes, ReceivedBytes: e.Received, SentBytes: e.Sent,
 		Terminal: terminalDataMessage(e.Terminal), Missed: e.Missed,
 	}

@@ -64,11 +64,11 @@ func TestWatchSessions(t *testing.T) {
 	}
 	c.Record(access.Event{Kind: access.EventExec, Session: "1", Command: "make \xff", TTY: true})
 	c.Record(access.Event{Kind: access.EventTerminal, Session: "1"}) // not asked for
-	c.Record(access.Event{Kind: access.EventFile, Session: "1", Command: "open", Target: "/x", Bytes: 5, Reason: "ENOENT"})
-	if e := w.next(t, guestdv1.SessionEventType_SESSION_EVENT_TYPE_EXEC); e.Command != "make \uFFFD" || !e.Tty || e.Channel != "1" {
+	c.Record(access.Event{Kind: access.EventFile, Session: "1", Command: "open", Target: "/x\xe4", Bytes: 5, Reason: "ENOENT"})
+	if e := w.next(t, guestdv1.SessionEventType_SESSION_EVENT_TYPE_EXEC); e.Command != `make \xFF` || !e.Tty || e.Channel != "1" {
 		t.Errorf("exec: %v", e)
 	}
-	if e := w.next(t, guestdv1.SessionEventType_SESSION_EVENT_TYPE_FILE); e.Target != "/x" || e.Bytes != 5 || e.Reason != "ENOENT" {
+	if e := w.next(t, guestdv1.SessionEventType_SESSION_EVENT_TYPE_FILE); e.Target != `/x\xE4` || e.Bytes != 5 || e.Reason != "ENOENT" {
 		t.Errorf("file: %v", e)
 	}
 	c.Count(3, 4)

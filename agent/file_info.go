@@ -105,7 +105,8 @@ func wireMode(field string, mode *uint32) (*uint32, error) {
 	return mode, nil
 }
 
-// readableName makes a name valid UTF-8: other bytes are written as \xNN.
+// readableName makes a name, or a command that has some, valid UTF-8: other
+// bytes are written as \xNN, which still tells names apart.
 func readableName(name string) string {
 	if utf8.ValidString(name) {
 		return name
