@@ -60,7 +60,7 @@ func (l *pairLab) guestd(t *testing.T) (config string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.Grant(access.Grant{Key: key.Marshal(), User: "root", TTL: -1, MaxConnections: -1}); err != nil {
+	if _, err := store.Grant(access.Grant{Key: key.Marshal(), User: "root", TTL: -1, MaxConnections: -1, Env: []string{noStartUp}}); err != nil {
 		t.Fatal(err)
 	}
 	table, err := proc.NewTable(proc.Config{})

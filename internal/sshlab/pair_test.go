@@ -123,13 +123,18 @@ func newPairLab(t *testing.T) *pairLab {
 	return lab
 }
 
+// noStartUp keeps bash from reading the ~/.bashrc of whoever runs this, as it
+// does below ssh: one that takes a lock makes sessions wait for each other.
+const noStartUp = "SHLVL=1"
+
 // stock starts an OpenSSH server and returns the client's configuration for it.
 func (l *pairLab) stock(t *testing.T) (config string) {
 	t.Helper()
 	dir := t.TempDir()
 	socket, sshdConfig := filepath.Join(dir, "s"), filepath.Join(dir, "sshd_config")
 	text := fmt.Sprintf("HostKey %[1]s/host_key\nAuthorizedKeysFile %[1]s/user_key.pub\nStrictModes no\nPermitRootLogin yes\n"+
-		"UsePAM no\nPidFile none\nLogLevel QUIET\nPrintMotd no\nAcceptEnv LANG LC_*\nSubsystem sftp %[2]s\n", l.dir, "/usr/lib/openssh/sftp-server")
+		"UsePAM no\nPidFile none\nLogLevel QUIET\nPrintMotd no\nAcceptEnv LANG LC_*\nSetEnv %[3]s\nSubsystem sftp %[2]s\n",
+		l.dir, "/usr/lib/openssh/sftp-server", noStartUp)
 	if err := os.WriteFile(sshdConfig, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

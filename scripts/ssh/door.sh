@@ -77,6 +77,7 @@ open_stock() {
 		PrintMotd no
 		Subsystem sftp $sftp_server
 		AcceptEnv LANG LC_*
+		SetEnv SHLVL=1
 		AllowAgentForwarding yes
 		StreamLocalBindUnlink yes
 		MaxStartups 200

@@ -3,6 +3,9 @@
 # standard input, for any number of connections. DIR remembers which have been
 # granted, so that a key costs one call. Lines are those of an authorized_keys
 # file; options in front of a key are not understood, and such a line fails.
+#
+# SHLVL keeps bash from reading the ~/.bashrc of whoever runs this, as it does
+# below ssh: one that takes a lock makes sessions wait for each other.
 set -euo pipefail
 guestctl=$1 user=$2 dir=$3
 while read -r type key _; do
@@ -14,6 +17,6 @@ while read -r type key _; do
 	mark=$dir/$(printf '%s' "$key" | sha256sum | cut -c 1-32)
 	[ ! -e "$mark" ] || continue
 	printf '%s %s\n' "$type" "$key" |
-		"$guestctl" grant --key - --user "$user" --connections unlimited --ttl 2h >/dev/null
+		"$guestctl" grant --key - --user "$user" --connections unlimited --ttl 2h --env SHLVL=1 >/dev/null
 	: >"$mark"
 done
