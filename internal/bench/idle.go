@@ -4,10 +4,8 @@ package main
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -51,7 +49,8 @@ func idleWakeups(ctx context.Context, b *bench) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", a.pid()), []byte("4"), 0); err != nil {
+	written, err := watchPages(a.pid())
+	if err != nil {
 		return nil, err
 	}
 	if err := pause(ctx, idlePeriod); err != nil {
@@ -67,16 +66,14 @@ func idleWakeups(ctx context.Context, b *bench) ([]row, error) {
 		against: "a sleeping process: 0", goal: "≤ 2", result: fmt.Sprint(wakeups), met: wakeups <= 2,
 		note: "voluntary and involuntary context switches of all its threads",
 	}}
-	pages, err := dirtyPages(a.pid())
+	pages, how, err := written()
 	if err != nil {
 		return nil, err
 	}
-	dirtied := row{id: "P17", what: "pages that it dirtied meanwhile", against: "a sleeping process: 0", goal: "≤ 16", result: fmt.Sprint(pages), met: pages <= 16}
-	if !softDirty() {
-		dirtied.result, dirtied.met = notMeasured, false
-		dirtied.note = "this kernel does not track soft-dirty pages (CONFIG_MEM_SOFT_DIRTY)"
-	}
-	return append(rows, dirtied), nil
+	return append(rows, row{
+		id: "P17", what: "pages that it dirtied meanwhile", against: "a sleeping process: 0", goal: "≤ 16",
+		result: fmt.Sprint(pages), met: pages <= 16, note: how,
+	}), nil
 }
 
 // openShell opens a shell on a terminal. The caller closes the connection.
@@ -134,72 +131,4 @@ func wakeupsOf(pid int) (int64, error) {
 		}
 	}
 	return sum, nil
-}
-
-// softDirty says whether this kernel tracks soft-dirty pages: a page that was
-// just written must be marked.
-func softDirty() bool {
-	if os.WriteFile("/proc/self/clear_refs", []byte("4"), 0) != nil {
-		return false
-	}
-	touched := make([]byte, 1<<20)
-	for i := range touched {
-		touched[i] = 1
-	}
-	pages, err := dirtyPages(os.Getpid())
-	return err == nil && pages > 0 && touched[0] == 1
-}
-
-// dirtyPages counts the pages that were written since clear_refs was written
-// to (Documentation/admin-guide/mm/soft-dirty.rst: bit 55 of a pagemap entry).
-func dirtyPages(pid int) (int, error) {
-	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
-	if err != nil {
-		return 0, err
-	}
-	pagemap, err := os.Open(fmt.Sprintf("/proc/%d/pagemap", pid))
-	if err != nil {
-		return 0, err
-	}
-	defer pagemap.Close()
-	count := 0
-	for line := range strings.Lines(string(maps)) {
-		var from, to int64
-		var access string
-		if n, _ := fmt.Sscanf(line, "%x-%x %s", &from, &to, &access); n != 3 || !strings.Contains(access, "w") {
-			continue
-		}
-		n, err := dirtyIn(pagemap, from, to)
-		if err != nil {
-			return 0, err
-		}
-		count += n
-	}
-	return count, nil
-}
-
-func dirtyIn(pagemap io.ReaderAt, from, to int64) (int, error) {
-	const (
-		entry     = 8
-		batch     = 64 << 10
-		softDirty = 1 << 55
-		present   = 1 << 63
-	)
-	pageSize := int64(os.Getpagesize())
-	buffer := make([]byte, batch)
-	count := 0
-	for at := from; at < to; at += batch / entry * pageSize {
-		want := min(batch, (to-at)/pageSize*entry)
-		n, err := pagemap.ReadAt(buffer[:want], at/pageSize*entry)
-		for i := 0; i+entry <= n; i += entry {
-			bits := binary.NativeEndian.Uint64(buffer[i:])
-			if bits&softDirty != 0 && bits&present != 0 {
-				count++
-			}
-		}
-		if err != nil && !errors.Is(err, io.EOF) {
-			return 0, err
-		}
-	}
-	return count, nil
 }
