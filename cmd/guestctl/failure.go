@@ -126,7 +126,7 @@ func (a *app) explain(command *cobra.Command, err error) int {
 	if coded, ok := errors.AsType[*codedError](err); ok {
 		return coded.code
 	}
-	if start, ok := errors.AsType[*client.StartError](err); ok && (start.Stage == "lookup" || start.Stage == "exec") {
+	if start, ok := errors.AsType[*client.StartError](err); ok && isAboutProgram(start) {
 		return startCode(start)
 	}
 	if errors.Is(err, client.ErrUnavailable) || errors.Is(err, net.ErrClosed) || errors.Is(err, context.DeadlineExceeded) {
@@ -151,8 +151,14 @@ func isFinal(err error) bool {
 // the command line are in it as they are.
 func message(err error) string { return escape(err.Error()) }
 
-// startCode is what a shell exits with when it cannot start a program, for
-// errors that are about the program itself: an unknown user says nothing of it.
+// isAboutProgram reports whether it was the program itself that could not be
+// started: an unknown user says nothing of it, nor does a guest that is out of
+// processes, memory or descriptors.
+func isAboutProgram(err *client.StartError) bool {
+	return (err.Stage == "lookup" || err.Stage == "exec") && !errors.Is(err, client.ErrLimit)
+}
+
+// startCode is what a shell exits with when it cannot start such a program.
 func startCode(err *client.StartError) int {
 	if errors.Is(err, fs.ErrNotExist) {
 		return exitNotFound
