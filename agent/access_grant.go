@@ -23,9 +23,12 @@ func grantOf(m *guestdv1.Grant) (access.Grant, error) {
 	}
 	g := access.Grant{
 		ID: m.Id, User: m.User, Command: m.Command, Label: m.Label,
-		Env: envOf(m.Env, m.RawEnv), Permissions: permissionsOf(m.Permissions),
+		Permissions: permissionsOf(m.Permissions),
 	}
 	var err error
+	if g.Env, err = envOf("grant.env", m.Env, m.RawEnv); err != nil {
+		return access.Grant{}, err
+	}
 	switch c := m.Credential.(type) {
 	case *guestdv1.Grant_AuthorizedKey:
 		if g.Key, err = keyOf(c.AuthorizedKey); err != nil {

@@ -181,12 +181,11 @@ func (s *processService) UpdateEnvironment(_ context.Context, req *guestdv1.Upda
 			unset = append(unset, key)
 		}
 	}
-	for key := range req.Set {
-		if key == "" || strings.ContainsAny(key, "=\x00") {
-			return nil, invalidRequest("set: %q is no name of a variable", key)
-		}
+	set, err := envOf("set", req.Set, nil)
+	if err != nil {
+		return nil, err
 	}
-	if err := s.table.UpdateEnv(envOf(req.Set, nil), unset); err != nil {
+	if err := s.table.UpdateEnv(set, unset); err != nil {
 		return nil, err
 	}
 	return &guestdv1.UpdateEnvironmentResponse{Env: s.environment()}, nil

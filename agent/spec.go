@@ -3,9 +3,12 @@
 package agent
 
 import (
+	"iter"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -23,9 +26,13 @@ func specOf(m *guestdv1.ProcessSpec) (proc.Spec, error) {
 	}
 	s := proc.Spec{
 		ID: m.Id, Args: m.Args, Script: m.Script, Shell: m.Shell, Login: m.Login,
-		Env: envOf(m.Env, m.RawEnv), CleanEnv: m.CleanEnv, Dir: m.Cwd, User: m.User,
+		CleanEnv: m.CleanEnv, Dir: m.Cwd, User: m.User,
 		Nice: int(m.GetNice()), OOMScoreAdj: int(m.GetOomScoreAdj()), Umask: m.Umask,
 		Labels: m.Labels,
+	}
+	var err error
+	if s.Env, err = envOf("spec.env", m.Env, m.RawEnv); err != nil {
+		return proc.Spec{}, err
 	}
 	if len(m.RawArgs) > 0 {
 		if len(m.Args) > 0 {
@@ -52,8 +59,16 @@ func specOf(m *guestdv1.ProcessSpec) (proc.Spec, error) {
 }
 
 // envOf joins both forms of an environment as sorted "KEY=value": two specs
-// that say the same must be equal.
-func envOf(env map[string]string, raw map[string][]byte) []string {
+// that say the same must be equal. Field is what to call env in an error.
+func envOf(field string, env map[string]string, raw map[string][]byte) ([]string, error) {
+	for _, keys := range []iter.Seq[string]{maps.Keys(env), maps.Keys(raw)} {
+		for key := range keys {
+			// "A=B": "x" would be A, with another value.
+			if key == "" || strings.ContainsAny(key, "=\x00") {
+				return nil, invalidRequest("%s: %q is no name of a variable", field, key)
+			}
+		}
+	}
 	list := make([]string, 0, len(env)+len(raw))
 	for key, value := range env {
 		if _, ok := raw[key]; !ok {
@@ -64,7 +79,7 @@ func envOf(env map[string]string, raw map[string][]byte) []string {
 		list = append(list, key+"="+string(value))
 	}
 	slices.Sort(list)
-	return list
+	return list, nil
 }
 
 func specOutput(s *proc.Spec, m *guestdv1.ProcessSpec) error {

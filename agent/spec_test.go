@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -60,10 +61,28 @@ func TestSpecSame(t *testing.T) {
 	raw := map[string][]byte{"A": []byte("\xff"), "F": []byte("6")}
 	want := []string{"A=\xff", "B=2", "C=3", "D=4", "E=5", "F=6"}
 	for range 20 {
-		got := envOf(env, raw)
+		got, err := envOf("env", env, raw)
+		if err != nil {
+			t.Fatal(err)
+		}
 		for i := range want {
 			if len(got) != len(want) || got[i] != want[i] {
 				t.Fatalf("got %q, want %q", got, want)
+			}
+		}
+	}
+}
+
+func TestSpecEnvNames(t *testing.T) {
+	for _, name := range []string{"", "A=B", "=", "A\x00"} {
+		for _, m := range []*guestdv1.ProcessSpec{
+			{Args: []string{"true"}, Env: map[string]string{name: "x"}},
+			{Args: []string{"true"}, RawEnv: map[string][]byte{name: []byte("x")}},
+		} {
+			spec, err := specOf(m)
+			wantFailure(t, statusError(err), codes.InvalidArgument, guestdv1.ErrorReason_ERROR_REASON_INVALID_REQUEST)
+			if err == nil {
+				t.Errorf("%q became %q", name, spec.Env)
 			}
 		}
 	}
