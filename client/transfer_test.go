@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -352,6 +353,38 @@ func TestTransfersGetOnOverShortConnections(t *testing.T) {
 	}
 	if entries := must[[]os.DirEntry](t)(os.ReadDir(dir)); len(entries) != 2 {
 		t.Errorf("left over: %v", entries)
+	}
+}
+
+// A file that grows while it is sent is the file as it was in the beginning, and
+// that is told; one that shrinks is no file at all.
+func TestUploadOfAFileThatChanges(t *testing.T) {
+	const size = 4 << 20
+	// upload changes the file when it has been opened, and the client connects.
+	upload := func(t *testing.T, newSize int64) (content []byte, guest string, transfer client.Transfer, err error) {
+		c, l := live(t)
+		local, guest := random(t, size), filepath.Join(t.TempDir(), "guest")
+		content = must[[]byte](t)(os.ReadFile(local))
+		dial := l.dial
+		l.dial = func(ctx context.Context) (net.Conn, error) {
+			return must[net.Conn](t)(dial(ctx)), os.Truncate(local, newSize)
+		}
+		transfer, err = c.Upload(within(t), local, guest, client.UploadOptions{})
+		return content, guest, transfer, err
+	}
+	content, guest, transfer, err := upload(t, size+100_000)
+	if err != nil || transfer.Bytes != size || transfer.Skipped != 1 || transfer.Skips[0].Reason != "grew while read" {
+		t.Errorf("%+v, %v", transfer, err)
+	}
+	if got := must[[]byte](t)(os.ReadFile(guest)); !bytes.Equal(got, content) {
+		t.Errorf("%d bytes, or others than there were", len(got))
+	}
+	_, guest, transfer, err = upload(t, 10)
+	if !errors.Is(err, client.ErrChecksum) {
+		t.Errorf("%+v, %v", transfer, err)
+	}
+	if _, err := os.Stat(guest); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -61,6 +61,7 @@ type UploadOptions struct {
 // to put it in. Missing parents are made.
 //
 // A file takes the target's place in one step, when it is complete and checked.
+// What is appended to it meanwhile is left out, and told as a skip.
 // If the connection breaks it is sent again: the rest with Resume, else the
 // whole. A directory is merged into one that is there, file by file; what was
 // unpacked before an error stays.
@@ -120,14 +121,23 @@ func (f *Files) uploadFile(ctx context.Context, localPath, guestPath string, o U
 	if o.KeepExisting {
 		w.options.Mode = Exclusive
 	}
-	err = w.repeat(ctx, file, m)
+	var source io.ReadSeeker = file
+	if info.Size() > 0 { // of a file of /proc nobody knows
+		// What is appended meanwhile is left out, as of a tree's files.
+		source = io.NewSectionReader(file, 0, info.Size())
+	}
+	err = w.repeat(ctx, source, m)
 	if o.KeepExisting && errors.Is(err, fs.ErrExist) {
 		return keptTransfer(guestPath), nil
 	}
 	if err != nil {
 		return Transfer{}, err
 	}
-	return Transfer{Files: 1, Bytes: info.Size()}, nil
+	t := Transfer{Files: 1, Bytes: info.Size()}
+	if now, err := file.Stat(); err == nil && now.Size() > info.Size() {
+		t.Skipped, t.Skips = 1, []Skip{{Path: guestPath, Reason: string(archive.ReasonGrew)}}
+	}
+	return t, nil
 }
 
 // repeat makes the write until it is done, over broken connections, and once
