@@ -19,6 +19,10 @@ type fileDownload struct {
 	options  DownloadOptions
 	meter    *meter
 	info     *FileInfo // as it was when the download began
+
+	// claim is locked from before the part is written until it is in its place;
+	// nil if the part has a name that no other download knows.
+	claim *os.File
 }
 
 // errChanged is a file that is not the one which the download began with.
@@ -36,11 +40,14 @@ func (d *fileDownload) run(ctx context.Context) (Transfer, error) {
 		return Transfer{}, err
 	}
 	defer part.Close()
+	if d.claim != nil {
+		defer d.claim.Close()
+	}
 	size, err := d.fetch(ctx, part)
 	if err == nil {
 		err = d.finish(part)
 	}
-	if err != nil && (!d.options.Resume || errors.Is(err, errChanged)) {
+	if err != nil && (d.claim == nil || errors.Is(err, errChanged)) {
 		err = firstError(err, os.Remove(part.Name()))
 	}
 	if err != nil {
@@ -57,7 +64,8 @@ func isThere(path string) bool {
 }
 
 // openPart opens the temporary file beside the target; one that an earlier
-// attempt left, if that was about the same file of the guest.
+// attempt left, if that was about the same file of the guest, and nobody else is
+// at it.
 func (d *fileDownload) openPart() (*os.File, error) {
 	dir, base := filepath.Split(d.to)
 	if base == "" {
@@ -66,9 +74,18 @@ func (d *fileDownload) openPart() (*os.File, error) {
 	if info, err := os.Stat(d.to); err == nil && info.IsDir() {
 		return nil, &fs.PathError{Op: "download", Path: d.to, Err: ErrWrongType}
 	}
-	if !d.options.Resume {
-		return os.CreateTemp(filepath.Clean(dir+"."), "."+base+".*.part")
+	if d.options.Resume {
+		part, err := d.openResumable(dir, base)
+		if part != nil || err != nil {
+			return part, err
+		}
 	}
+	return os.CreateTemp(filepath.Clean(dir+"."), "."+base+".*.part")
+}
+
+// openResumable opens the part of a name that every attempt has. It returns nil
+// if another download is at it.
+func (d *fileDownload) openResumable(dir, base string) (*os.File, error) {
 	id := resumeID("download", d.from, d.info.Inode(), d.info.Size(),
 		d.info.ModTime().UnixNano(), d.info.ChangeTime().UnixNano())
 	name := filepath.Join(dir, "."+base+"."+id+".part")
@@ -80,7 +97,27 @@ func (d *fileDownload) openPart() (*os.File, error) {
 		part.Close()
 		return nil, &fs.PathError{Op: "resume", Path: name, Err: firstError(err, ErrWrongType)}
 	}
-	return part, nil
+	claim, err := os.OpenFile(name, os.O_RDONLY|oNoFollow, 0)
+	if err == nil && lockFile(claim) && isNamed(claim, name) && isNamed(part, name) {
+		d.claim = claim
+		return part, nil
+	}
+	if err == nil {
+		claim.Close()
+	}
+	part.Close()
+	return nil, nil
+}
+
+// isNamed reports whether a path still names an open file, which who had it
+// locked may have moved to its place.
+func isNamed(f *os.File, path string) bool {
+	opened, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	named, err := os.Lstat(path)
+	return err == nil && os.SameFile(opened, named)
 }
 
 // fetch reads what is missing, over broken connections.

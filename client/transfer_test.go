@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -385,6 +386,28 @@ func TestUploadOfAFileThatChanges(t *testing.T) {
 	}
 	if _, err := os.Stat(guest); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("%v", err)
+	}
+}
+
+// Downloads of one file to one place do not get into each other's way.
+func TestDownloadsToOnePlace(t *testing.T) {
+	c, _ := live(t)
+	ctx := within(t)
+	guest, dir := random(t, 8<<20), t.TempDir()
+	var wg sync.WaitGroup
+	for range 6 {
+		wg.Go(func() {
+			if _, err := c.Download(ctx, guest, filepath.Join(dir, "back"), client.DownloadOptions{Resume: true}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if hashOf(t, filepath.Join(dir, "back")) != hashOf(t, guest) {
+		t.Error("another content")
+	}
+	if entries := must[[]os.DirEntry](t)(os.ReadDir(dir)); len(entries) != 1 {
+		t.Errorf("left over: %v", entries)
 	}
 }
 
