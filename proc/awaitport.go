@@ -3,19 +3,12 @@
 package proc
 
 import (
-	"bufio"
 	"context"
-	"fmt"
-	"io"
 	"os"
+	"slices"
 	"strconv"
-	"strings"
-)
 
-// The states in /proc/net/{tcp,udp} that mean "takes what comes".
-const (
-	stateListen  = "0A" // TCP_LISTEN
-	stateUnbound = "07" // TCP_CLOSE: a UDP socket that is not connected
+	"github.com/guestd/guestd/internal/procnet"
 )
 
 func (c PortCondition) check() error {
@@ -28,58 +21,21 @@ func (c PortCondition) check() error {
 	return nil
 }
 
+// await looks again and again: the kernel tells nobody that a socket listens.
 func (c PortCondition) await(ctx context.Context) (Match, error) {
-	network, state := "tcp", stateListen
+	tables := []procnet.Table{"tcp", "tcp6"}
 	if c.Network == "udp" {
-		network, state = "udp", stateUnbound
+		tables = []procnet.Table{"udp", "udp6"}
 	}
-	return Match{}, poll(ctx, func() bool {
-		for _, family := range []string{"", "6"} {
-			for _, inode := range listeners("/proc/net/"+network+family, state, c.Port) {
-				if c.Process == nil || c.Process.ownsSocket(inode) {
-					return true
-				}
-			}
-		}
-		return false
+	return Match{}, poll(ctx, func() bool { return slices.ContainsFunc(tables, c.heldIn) })
+}
+
+// heldIn reports whether a table has the socket that is waited for.
+func (c PortCondition) heldIn(table procnet.Table) bool {
+	sockets, _ := procnet.Listening(table) // what could not be read is looked for again
+	return slices.ContainsFunc(sockets, func(s procnet.Socket) bool {
+		return s.Addr.Port() == c.Port && (c.Process == nil || c.Process.ownsSocket(s.Inode))
 	})
-}
-
-// listeners returns the inodes of the sockets in file that listen on port.
-func listeners(file, state string, port uint16) []uint64 {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil
-	}
-	defer func() { _ = f.Close() }()
-	return parseListeners(f, state, port)
-}
-
-func parseListeners(r io.Reader, state string, port uint16) []uint64 {
-	suffix := fmt.Sprintf(":%04X", port)
-	var inodes []uint64
-	lines := bufio.NewScanner(r)
-	for lines.Scan() {
-		f := strings.Fields(lines.Text())
-		if len(f) < 10 || f[0] == "sl" {
-			continue
-		}
-		if f[3] != state {
-			if state == stateListen {
-				// The kernel lists listening sockets first: a thousand
-				// connections need not be read.
-				break
-			}
-			continue
-		}
-		if !strings.HasSuffix(f[1], suffix) {
-			continue
-		}
-		if inode, err := strconv.ParseUint(f[9], 10, 64); err == nil {
-			inodes = append(inodes, inode)
-		}
-	}
-	return inodes
 }
 
 // ownsSocket reports whether something of the process's tree has the socket

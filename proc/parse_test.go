@@ -4,7 +4,6 @@ package proc
 
 import (
 	"os"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -39,28 +38,11 @@ func TestParseStat(t *testing.T) {
 	}
 }
 
-const procNetTCP = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 111 1 0 100 0 0 10 0
-   1: 00000000:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 222 1 0 100 0 0 10 0
-   2: 00000000:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 333 1 0 100 0 0 10 0
-   3: 0100007F:1F90 0100007F:9999 01 00000000:00000000 00:00000000 00000000     0        0 444 1 0 100 0 0 10 0
-`
-
-func TestParseListeners(t *testing.T) {
-	if got := parseListeners(strings.NewReader(procNetTCP), stateListen, 8080); !slices.Equal(got, []uint64{111, 222}) {
-		t.Errorf("%v", got)
-	}
-	if got := parseListeners(strings.NewReader(procNetTCP), stateListen, 8081); got != nil {
-		t.Errorf("%v", got)
-	}
-}
-
 // FuzzParsers: what the kernel writes is partly what processes write (their
 // names, their mount points); nothing of it may make a parser fail badly.
 func FuzzParsers(f *testing.F) {
 	f.Add(hybridMountinfo)
 	f.Add("12 (a) b (c) S 1 34 56 0 -1")
-	f.Add(procNetTCP)
 	f.Add("populated 1\nfrozen 0\n")
 	f.Add(`\040\`)
 	f.Fuzz(func(t *testing.T, s string) {
@@ -68,8 +50,6 @@ func FuzzParsers(f *testing.F) {
 			t.Error("a mount without a place")
 		}
 		parseStat([]byte(s))
-		parseListeners(strings.NewReader(s), stateListen, 80)
-		parseListeners(strings.NewReader(s), stateUnbound, 80)
 		flatKey(s, "populated")
 		if sig, ok := ParseSignal(s); ok && (sig <= 0 || sig > maxSignals) {
 			t.Errorf("signal %d of %q", sig, s)

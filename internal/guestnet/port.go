@@ -4,6 +4,8 @@ package guestnet
 
 import (
 	"net/netip"
+
+	"github.com/guestd/guestd/internal/procnet"
 )
 
 // Port is a socket that takes what comes: a TCP listener, or a UDP socket that
@@ -45,7 +47,7 @@ func (p Port) key() key { return key{p.Network, p.Addr, p.Socket} }
 type table struct {
 	family uint8
 	udp    bool
-	file   string // what it is in /proc/net
+	file   procnet.Table
 }
 
 // networkOf is what Port.Network says of a socket in the table.
