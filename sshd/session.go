@@ -38,6 +38,7 @@ type session struct {
 	over    bool          // the channel has ended
 	size    *proc.Size    // the latest that was asked for; nil: tty's
 	signals []syscall.Signal
+	unread  bool // nobody reads what the program prints
 
 	recordMu sync.Mutex
 	recorder recorder
@@ -148,6 +149,9 @@ func (s *session) runs(p *proc.Process) {
 		_ = p.Signal(sig, proc.ScopeGroup)
 	}
 	s.signals = nil
+	if s.unread {
+		p.CloseOutput(proc.Stdout)
+	}
 }
 
 // signal sends a signal to the program's process group.
@@ -185,7 +189,10 @@ func (s *session) resize(size proc.Size) bool {
 func (s *session) endOutput() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.process != nil {
+	switch {
+	case s.process != nil:
 		s.process.CloseOutput(proc.Stdout)
+	case s.started:
+		s.unread = true
 	}
 }

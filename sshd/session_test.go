@@ -204,6 +204,30 @@ func TestEndOfWrite(t *testing.T) {
 	}
 }
 
+// The client may say that nobody reads before the program has been started: it
+// is told when it is, and does not print into the void.
+func TestEarlyEndOfWrite(t *testing.T) {
+	l := newLab(t)
+	c := l.dial(access.Grant{})
+	for range 20 {
+		ch, requests := l.channel(c)
+		command := struct{ Command string }{"read line; echo $line; exit 3"}
+		if _, err := ch.SendRequest("exec", false, ssh.Marshal(command)); err != nil {
+			t.Fatal(err)
+		}
+		request(t, ch, requestEndOfWrite, nil, true)
+		if _, err := io.WriteString(ch, "x\n"); err != nil {
+			t.Fatal(err)
+		}
+		if r := <-requests; r == nil || r.Type != "exit-signal" {
+			t.Fatalf("told %+v", r)
+		}
+		_ = ch.Close()
+	}
+	_ = c.Close()
+	l.quiet()
+}
+
 // channel opens a session channel as it is.
 func (l *lab) channel(c *ssh.Client) (ssh.Channel, <-chan *ssh.Request) {
 	l.t.Helper()
