@@ -4,7 +4,9 @@ package sshd
 
 import (
 	"context"
+	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -69,18 +71,35 @@ func (c *conn) leave() {
 	c.channels--
 }
 
+// lastAdjustments is how long a channel to a client that adjustsLate stays open
+// after the end of its data. Python's threads change every 5 ms.
+const lastAdjustments = 50 * time.Millisecond
+
+// adjustsLate reports whether a client is known to send now and then, from
+// another thread, a WINDOW_ADJUST after its CLOSE. OpenSSH overlooks that;
+// x/crypto/ssh ends the connection, with everything else on it. The client
+// begins no adjustment once it has seen the end of the data, and closes when we
+// do: that is put off until those which it had begun have been sent.
+func adjustsLate(client string) bool {
+	return strings.HasPrefix(client, "SSH-2.0-paramiko_")
+}
+
 // A channel is an open channel that is known to the connection's backlog. Its
 // Read is for one goroutine.
 type channel struct {
 	ssh.Channel
 	in      *input
 	discard sync.WaitGroup
+	linger  time.Duration // before it is closed
 }
 
 // newChannel takes over a channel that has just been opened. The caller calls
 // ended after the end of its requests, which is its own end.
 func (c *conn) newChannel(open ssh.Channel) *channel {
 	ch := &channel{Channel: open, in: newInput(open, c.backlog)}
+	if adjustsLate(string(c.transport.ClientVersion())) {
+		ch.linger = lastAdjustments
+	}
 	// A peer may also send what only servers have a use for.
 	ch.discard.Go(func() {
 		buf := make([]byte, 512)
@@ -97,6 +116,13 @@ func (c *conn) newChannel(open ssh.Channel) *channel {
 
 // Read reads what the peer sends.
 func (ch *channel) Read(b []byte) (int, error) { return ch.in.Read(b) }
+
+// Close closes our side. It may take a moment; the peer has long had the end of
+// the data, if CloseWrite was called before.
+func (ch *channel) Close() error {
+	time.Sleep(ch.linger)
+	return ch.Channel.Close()
+}
 
 // ended releases what belongs to the channel, which has ended.
 func (ch *channel) ended() {

@@ -307,12 +307,19 @@ func (l *lab) dial(g access.Grant) *ssh.Client {
 }
 
 func (l *lab) tryDial(user string, auth ...ssh.AuthMethod) (*ssh.Client, error) {
+	l.t.Helper()
+	return l.dialAs("", user, auth...)
+}
+
+// dialAs connects a client of that name, and of Go's where it is empty.
+func (l *lab) dialAs(client, user string, auth ...ssh.AuthMethod) (*ssh.Client, error) {
 	nc, err := net.Dial("unix", l.socket)
 	if err != nil {
 		return nil, err
 	}
 	config := &ssh.ClientConfig{
 		User: user, Auth: auth, HostKeyCallback: ssh.FixedHostKey(l.server.hostKey.PublicKey()),
+		ClientVersion: client,
 	}
 	conn, channels, requests, err := ssh.NewClientConn(nc, "guest", config)
 	if err != nil {

@@ -109,6 +109,28 @@ with socket.create_connection(("127.0.0.1", far_port)) as peer:
     peer.sendall(b"ping")
     check("forwarded-tcpip", channel.recv(10), b"ping")
     channel.close()
+
+
+# Its threads may adjust a window after they have closed the channel. 300,000
+# bytes through a window of 200,000: there is an adjustment near each end.
+def many():
+    for _ in range(100):
+        channel = transport.open_session(window_size=200_000, timeout=60)
+        channel.exec_command("head -c 300000 /dev/zero")
+        received = 0
+        while chunk := channel.recv(32768):
+            received += len(chunk)
+        channel.close()
+        results.append(received)
+
+
+results = []
+threads = [threading.Thread(target=many) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+check("commands at once", results, 400 * [300_000])
 transport.close()
 
 for user, pkey in [(None, paramiko.RSAKey.generate(2048)), ("nobody-of-this-name", key)]:
