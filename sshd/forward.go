@@ -110,6 +110,8 @@ func describeNetError(err error) string {
 	text := ""
 	if errors.As(err, &errno) {
 		text = errno.Error()
+	} else if dns, ok := errors.AsType[*net.DNSError](err); ok {
+		text = dns.Err // without the name, which the client knows, and the resolver
 	} else if op, ok := errors.AsType[*net.OpError](err); ok && op.Err != nil {
 		text = op.Err.Error()
 	} else {

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -376,5 +377,23 @@ func TestForwardAgent(t *testing.T) {
 	cmd := withAgent(l.ssh(access.Grant{Permissions: &permits}, "-A", "echo $SSH_AUTH_SOCK"))
 	if got := run(t, cmd); got.stdout != "\n" {
 		t.Errorf("not permitted: %+v", got)
+	}
+}
+
+// What a client prints after "open failed: connect failed: ".
+func TestDescribeNetError(t *testing.T) {
+	dns := &net.DNSError{Err: "no such host", Name: "web.invalid", Server: "192.0.2.53:53", IsNotFound: true}
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{&net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}, "Connection refused"},
+		{&net.OpError{Op: "dial", Err: dns}, "No such host"},
+		{&net.OpError{Op: "dial", Err: errors.New("what")}, "What"},
+		{errors.New(""), "failed"},
+	} {
+		if got := describeNetError(c.err); got != c.want {
+			t.Errorf("%v: %q, want %q", c.err, got, c.want)
+		}
 	}
 }
