@@ -3,13 +3,9 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
-	"io"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -17,17 +13,17 @@ import (
 	"github.com/guestd/guestd/vsock"
 )
 
-// config is everything that `guestd serve` can be told, in the form of its
-// file. Options of the command line win over the file.
+// config is everything that `guestd serve` can be told, by its options or by
+// its file. Options win over the file.
 type config struct {
-	Listen                []string   `json:"listen"`
-	SSH                   []string   `json:"ssh"`
-	Allow                 []string   `json:"allow"`
-	RequirePrivilegedPort bool       `json:"require_privileged_port"`
-	OutputBufferBytes     int        `json:"output_buffer_bytes"`
-	OutputTotalBytes      int64      `json:"output_total_bytes"`
-	Retention             duration   `json:"retention"`
-	LogLevel              slog.Level `json:"log_level"`
+	Listen                []string
+	SSH                   []string
+	Allow                 []string // nil allows every method
+	RequirePrivilegedPort bool
+	OutputBufferBytes     int      // 0 is package proc's default
+	OutputTotalBytes      int64    // 0 is a share of the machine's memory
+	Retention             duration // 0 is package proc's default
+	LogLevel              level
 }
 
 // defaultListen is any context id, port 1024: the host dials the guest's id,
@@ -41,83 +37,6 @@ const (
 	// noSSH in place of an address turns the SSH server off.
 	noSSH = "none"
 )
-
-const serveUsage = `Serve until SIGTERM.
-
-Usage: guestd serve [options]
-
-Addresses are vsock::PORT, or unix:PATH for development. Only the host is
-served: context id 2 on vsock; root and the agent's own user on a unix socket.
-
-Options:
-`
-
-// parseConfig reads the options of `guestd serve` and the file they name. Its
-// errors are usageErrors, or flag.ErrHelp once help was printed to stderr.
-func parseConfig(args []string, stderr io.Writer) (config, error) {
-	var flags struct {
-		config
-		file string
-	}
-	set := flag.NewFlagSet("guestd serve", flag.ContinueOnError)
-	set.SetOutput(stderr)
-	set.Usage = func() {
-		fmt.Fprint(stderr, serveUsage)
-		set.PrintDefaults()
-	}
-	set.StringVar(&flags.file, "config", "", "read a configuration `file` (JSON; its keys are these options' names with _ for -)")
-	set.Var((*list)(&flags.Listen), "listen", "serve gRPC on this `address`; may be repeated (default "+defaultListen+")")
-	set.Var((*list)(&flags.SSH), "ssh", "serve SSH on this `address`; may be repeated; "+noSSH+" serves none (default "+defaultSSH+" beside gRPC on vsock, unless another server has it)")
-	set.Var((*list)(&flags.Allow), "allow", "serve only this `method` or service, for example guestd.v1.FileService/Read; may be repeated (default all)")
-	set.BoolVar(&flags.RequirePrivilegedPort, "require-privileged-port", false, "refuse source ports of 1024 and more on vsock: only root may bind the others on the host")
-	set.IntVar(&flags.OutputBufferBytes, "output-buffer-bytes", 0, "output to keep for each stream of a process (default 1 MiB)")
-	set.Int64Var(&flags.OutputTotalBytes, "output-total-bytes", 0, "output to keep for all processes together (default 256 MiB, or an eighth of the memory)")
-	set.DurationVar((*time.Duration)(&flags.Retention), "retention", 0, "how long to keep the exit and output of an ended process (default 5m)")
-	set.TextVar(&flags.LogLevel, "log-level", slog.LevelInfo, "log this `level` and worse: debug, info, warn, error")
-	if err := set.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return config{}, err
-		}
-		// Package flag has printed the error and the usage.
-		return config{}, usageError{err}
-	}
-	if set.NArg() > 0 {
-		return config{}, usageError{fmt.Errorf("serve takes no arguments, only options: %q", set.Arg(0))}
-	}
-
-	var c config
-	if flags.file != "" {
-		var err error
-		if c, err = readConfig(flags.file); err != nil {
-			return config{}, usageError{err}
-		}
-	}
-	set.Visit(func(f *flag.Flag) { c.override(f.Name, flags.config) })
-	if err := c.check(); err != nil {
-		return config{}, usageError{err}
-	}
-	return c, nil
-}
-
-// readConfig reads a configuration file. A key that is not known is an error:
-// a misspelt "allow" must not open every door.
-func readConfig(path string) (config, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return config{}, fmt.Errorf("configuration: %w", err)
-	}
-	defer file.Close()
-	decoder := json.NewDecoder(file)
-	decoder.DisallowUnknownFields()
-	var c config
-	if err := decoder.Decode(&c); err != nil {
-		return config{}, fmt.Errorf("configuration %s: %w", path, err)
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return config{}, fmt.Errorf("configuration %s: something follows the object", path)
-	}
-	return c, nil
-}
 
 // override takes over the option that was given by name.
 func (c *config) override(name string, flags config) {
@@ -150,6 +69,9 @@ func (c *config) check() error {
 	}
 	if err := checkAddresses("--listen", c.Listen); err != nil {
 		return err
+	}
+	if len(c.SSH) > 1 && slices.Contains(c.SSH, noSSH) {
+		return fmt.Errorf("--ssh %s: it serves no SSH, so no other address may stand beside it", noSSH)
 	}
 	addresses, _ := c.ssh()
 	return checkAddresses("--ssh", addresses)
@@ -198,11 +120,32 @@ func (l *list) Set(value string) error {
 	return nil
 }
 
-// duration is a time.Duration written as "5m" in JSON.
+// duration is a time.Duration written as "5m", and never negative.
 type duration time.Duration
+
+var errDuration = errors.New(`want a duration such as "5m" or "90s"`)
 
 func (d *duration) UnmarshalText(text []byte) error {
 	parsed, err := time.ParseDuration(string(text))
+	if err != nil || parsed < 0 {
+		return errDuration
+	}
 	*d = duration(parsed)
-	return err
+	return nil
 }
+
+func (d duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// level is a slog.Level with an error that lists the names.
+type level slog.Level
+
+var errLevel = errors.New("want debug, info, warn or error")
+
+func (l *level) UnmarshalText(text []byte) error {
+	if (*slog.Level)(l).UnmarshalText(text) != nil {
+		return errLevel
+	}
+	return nil
+}
+
+func (l level) MarshalText() ([]byte, error) { return slog.Level(l).MarshalText() }

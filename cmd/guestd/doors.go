@@ -44,14 +44,12 @@ func (d *doors) open(ctx context.Context, c config, log *slog.Logger) error {
 		}
 		d.grpc = append(d.grpc, l)
 	}
-	log.Info("serving", "addresses", c.Listen, "version", buildVersion())
 	addresses, chosen := c.ssh()
 	for _, text := range addresses {
 		l, err := listen(ctx, text, c, log)
 		switch {
 		case err == nil:
 			d.ssh = append(d.ssh, l)
-			log.Info("serving SSH", "address", text)
 		case chosen && errors.Is(err, syscall.EADDRINUSE):
 			return fmt.Errorf("%w: another SSH server, or another agent, serves there", err)
 		case chosen:
@@ -87,6 +85,7 @@ func listen(ctx context.Context, text string, c config, log *slog.Logger) (*vsoc
 // serve serves on every listener until ctx is done or one of them fails, then
 // drains what is running. It closes the listeners.
 func (d *doors) serve(ctx context.Context, grpc, ssh server, log *slog.Logger) error {
+	log.Info("serving", "grpc", addresses(d.grpc), "ssh", addresses(d.ssh), "version", buildVersion())
 	ended := make(chan error, len(d.grpc)+len(d.ssh))
 	fitter := newFitter()
 	for _, l := range d.grpc {
@@ -119,6 +118,15 @@ func (d *doors) serve(ctx context.Context, grpc, ssh server, log *slog.Logger) e
 		}
 	}
 	return failure
+}
+
+// addresses are those of the listeners, with the port that one has been given.
+func addresses(listeners []*vsock.HostListener) []string {
+	texts := make([]string, len(listeners))
+	for i, l := range listeners {
+		texts[i] = l.Addr().String()
+	}
+	return texts
 }
 
 // refused is how many connections were refused because they are not the

@@ -12,17 +12,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
-	"runtime/debug"
 	"slices"
 
 	"github.com/guestd/guestd/internal/boot"
 	"github.com/guestd/guestd/proc"
 	"github.com/guestd/guestd/sshd/scp"
 )
-
-// version is set by the linker; see the Makefile.
-var version = ""
 
 // Exit codes. A failure is 1 so that a supervisor starts the agent again; bad
 // usage is 2, as for package flag.
@@ -40,7 +35,7 @@ Usage:
   guestd sftp-server       serve SFTP on standard input and output, with the
                            options of OpenSSH's; also when called sftp-server
   guestd scp               the far half of 'scp -O'; also when called scp
-  guestd version           print the version
+  guestd version [--json]  print the version
   guestd help              print this
 
 As PID 1, in an initramfs as /init or with init=/sbin/guestd, it is the guest's
@@ -82,14 +77,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	switch args[0] {
 	case "serve":
-		return fail(stderr, serve(args[1:], stderr))
+		return fail(stderr, serve(args[1:], stdout, stderr))
 	case "sftp-server":
 		return fail(stderr, sftpServer(args[1:], os.Stdin, stdout, stderr))
 	case "scp":
 		return fail(stderr, runSCP(args[1:], stdio{os.Stdin, stdout}, stdout))
 	case "version", "-version", "--version":
-		fmt.Fprintf(stdout, "guestd %s %s/%s %s\n", buildVersion(), runtime.GOOS, runtime.GOARCH, runtime.Version())
-		return 0
+		return fail(stderr, printVersion(args[1:], stdout))
 	case "help", "-h", "-help", "--help":
 		fmt.Fprint(stdout, usage)
 		return 0
@@ -133,16 +127,4 @@ func fail(stderr io.Writer, err error) int {
 	}
 	fmt.Fprintf(stderr, "guestd: %v\n", err)
 	return exitFailure
-}
-
-// buildVersion is the linker's version, or the module's where the binary was
-// made by `go install`.
-func buildVersion() string {
-	if version != "" {
-		return version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "(devel)"
 }

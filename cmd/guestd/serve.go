@@ -31,12 +31,12 @@ const (
 
 // serve is `guestd serve`. It returns nil after a clean end by SIGTERM or
 // SIGINT.
-func serve(args []string, stderr io.Writer) error {
-	c, err := parseConfig(args, stderr)
+func serve(args []string, stdout, stderr io.Writer) error {
+	c, err := parseConfig(args, stdout)
 	if err != nil {
 		return err
 	}
-	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: c.LogLevel}))
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.Level(c.LogLevel)}))
 	startClean(log)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()

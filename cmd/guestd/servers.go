@@ -61,7 +61,7 @@ func newServers(c config, d *doors, processes *proc.Table, log *slog.Logger) (*s
 	}
 	host, err := agent.New(config)
 	if err != nil {
-		return nil, err
+		return nil, usageError{err} // the list of what is allowed
 	}
 	return &servers{store: store, host: host, people: people}, nil
 }
