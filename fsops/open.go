@@ -32,13 +32,6 @@ func (f *FS) openPath(abs string, flags int, perm uint32) (fd int, err error) {
 	return openHow(unix.AT_FDCWD, abs, flags, perm, unix.RESOLVE_NO_MAGICLINKS)
 }
 
-// openBeneath opens a path below the directory dirfd. Whatever symbolic links
-// are on the way, and whoever changes them meanwhile, the result is below dirfd;
-// what would lead out gives EXDEV, and a link of /proc ELOOP.
-func openBeneath(dirfd int, rel string, flags int, perm uint32) (fd int, err error) {
-	return openHow(dirfd, rel, flags, perm, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_MAGICLINKS)
-}
-
 // openHow is openat2(2), which needs Linux 5.6.
 func openHow(dirfd int, name string, flags int, perm uint32, resolve uint64) (fd int, err error) {
 	how := unix.OpenHow{Flags: uint64(flags) | unix.O_CLOEXEC, Resolve: resolve}
@@ -61,7 +54,7 @@ func openHow(dirfd int, name string, flags int, perm uint32, resolve uint64) (fd
 	return fd, err
 }
 
-// createFD makes a new file with exactly the mode perm, whatever the umask.
+// createExcl makes a new file with exactly the mode perm, whatever the umask.
 func createExcl(open func(flags int, perm uint32) (int, error), flags int, perm uint32) (fd int, err error) {
 	fd, err = open(flags|unix.O_CREAT|unix.O_EXCL, perm&permMask)
 	if err != nil {

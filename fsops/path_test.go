@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/guestd/guestd/internal/passwd"
-	"golang.org/x/sys/unix"
 )
 
 // pathFS knows two users and needs no file.
@@ -189,42 +188,4 @@ func FuzzResolve(f *testing.F) {
 			t.Fatalf("Resolve(%q) = %q", path, got)
 		}
 	})
-}
-
-func TestOpenBeneath(t *testing.T) {
-	dir := t.TempDir()
-	mustWrite(t, filepath.Join(dir, "outside"), "secret")
-	root := filepath.Join(dir, "root")
-	if err := os.MkdirAll(filepath.Join(root, "sub"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	mustWrite(t, filepath.Join(root, "sub/file"), "x")
-	for name, target := range map[string]string{"abs": dir, "up": "..", "in": "sub", "deep": "sub/../../outside"} {
-		if err := os.Symlink(target, filepath.Join(root, name)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	fd, err := openAt(unix.AT_FDCWD, root, unix.O_PATH|unix.O_DIRECTORY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer closeFD(fd)
-	for path, want := range map[string]error{
-		"sub/file":       nil,
-		"in/file":        nil,
-		"sub/../in/file": nil,
-		"../outside":     unix.EXDEV,
-		"up/outside":     unix.EXDEV,
-		"abs/outside":    unix.EXDEV,
-		"deep":           unix.EXDEV,
-		"/etc/passwd":    unix.EXDEV,
-	} {
-		got, err := openBeneath(fd, path, unix.O_RDONLY, 0)
-		if err == nil {
-			closeFD(got)
-		}
-		if !errors.Is(err, want) {
-			t.Errorf("%s: %v, want %v", path, err, want)
-		}
-	}
 }
