@@ -210,8 +210,8 @@ func isASCII(s string) bool {
 	return true
 }
 
-// A pax key ends at the first equals sign, so attribute names that have one
-// are escaped the way GNU tar does it.
+// escapeXattr escapes the equals signs of an attribute's name, as GNU tar does:
+// a pax key ends at the first one.
 func escapeXattr(name string) string {
 	if !strings.ContainsAny(name, "%=") {
 		return name

@@ -21,10 +21,6 @@ type Options struct {
 	// means /etc/hostname.
 	Hostname string
 
-	// Notify is the address the agent tells that it is ready
-	// (guestd.notify=ADDR). Boot only hands it on.
-	Notify string
-
 	// Modules are loaded in addition to [Config.Modules], with what they
 	// depend on (guestd.modules=NAME[,NAME…], repeatable).
 	Modules []string
@@ -80,8 +76,6 @@ func (o *Options) set(name, value string) bool {
 			return false
 		}
 		o.Hostname = value
-	case "notify":
-		o.Notify = value
 	case "modules":
 		for module := range strings.SplitSeq(value, ",") {
 			if module != "" {

@@ -12,11 +12,11 @@ func TestParseCommandLine(t *testing.T) {
 		want       Options
 	}{
 		{"nothing of ours", "console=ttyS0 quiet root=/dev/vda", Options{}},
-		{"all", "ro guestd.listen=vsock::1024 guestd.listen=vsock::25 guestd.ssh=vsock::22 guestd.ssh=vsock::23 guestd.config=/etc/guestd.toml " +
-			"guestd.hostname=box-7 guestd.notify=vsock:2:1023 guestd.modules=a,b guestd.modules=c guestd.poweroff=reboot\n",
+		{"all", "ro guestd.listen=vsock::1024 guestd.listen=vsock::25 guestd.ssh=vsock::22 guestd.ssh=vsock::23 guestd.config=/etc/guestd.json " +
+			"guestd.hostname=box-7 guestd.modules=a,b guestd.modules=c guestd.poweroff=reboot\n",
 			Options{
-				Listen: []string{"vsock::1024", "vsock::25"}, SSH: []string{"vsock::22", "vsock::23"}, Config: "/etc/guestd.toml", Hostname: "box-7",
-				Notify: "vsock:2:1023", Modules: []string{"a", "b", "c"}, PowerOffByReboot: true,
+				Listen: []string{"vsock::1024", "vsock::25"}, SSH: []string{"vsock::22", "vsock::23"}, Config: "/etc/guestd.json", Hostname: "box-7",
+				Modules: []string{"a", "b", "c"}, PowerOffByReboot: true,
 			}},
 		{"the last one counts", "guestd.hostname=a guestd.hostname=b", Options{Hostname: "b"}},
 		{"quoted value", `guestd.config="/etc/a b" x`, Options{Config: "/etc/a b"}},
@@ -47,7 +47,7 @@ func FuzzParseCommandLine(f *testing.F) {
 	f.Add("guestd.modules=,,a\x00b,")
 	f.Fuzz(func(t *testing.T, line string) {
 		o := ParseCommandLine(line)
-		values := append([]string{o.Config, o.Hostname, o.Notify}, append(o.Listen, o.SSH...)...)
+		values := append([]string{o.Config, o.Hostname}, append(o.Listen, o.SSH...)...)
 		for _, value := range append(append(values, o.Modules...), o.Unknown...) {
 			if !strings.Contains(line, value) {
 				t.Errorf("%q is not part of %q", value, line)

@@ -162,9 +162,6 @@ func (vm *VM) AccelDescription() string { return vm.accel.String() }
 // Pid returns QEMU's process id, for measurements.
 func (vm *VM) Pid() int { return vm.qemu.cmd.Process.Pid }
 
-// Done is closed when the guest has ended.
-func (vm *VM) Done() <-chan struct{} { return vm.qemu.done }
-
 // Wait waits for the guest to end by itself, by power-off or reboot, and
 // removes what it leaves on this machine. The error is ctx's, or QEMU's if it
 // ended badly.

@@ -227,21 +227,6 @@ func (b *Box) Console() string { return b.output.String() }
 // Pid returns the process id of the box's PID 1 on this machine.
 func (b *Box) Pid() int { return b.cmd.Process.Pid }
 
-// Done is closed when the box has ended.
-func (b *Box) Done() <-chan struct{} { return b.done }
-
-// Wait waits for the box to end by itself and removes what it leaves. The error
-// is ctx's, or how PID 1 ended.
-func (b *Box) Wait(ctx context.Context) error {
-	select {
-	case <-b.done:
-		b.release()
-		return b.err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // Stop asks PID 1 for the end, which asks every process, and kills what is left
 // after 10 s or when ctx ends. It returns nil, also for a box that has ended.
 func (b *Box) Stop(ctx context.Context) error {
