@@ -23,19 +23,19 @@ type Grant struct {
 	// Key is a public key: Ed25519, ECDSA, RSA of 2048 to 8192 bits, or one of a
 	// security token. Its owner logs in as User.
 	Key ssh.PublicKey
-	// Secret is used as the user name; who knows it needs nothing else. Only its
+	// Secret is used as the user name; whoever knows it needs nothing else. Only its
 	// SHA-256 is sent. [NewSecret] makes one.
 	Secret string
-	// SecretHash is the SHA-256 of a secret, for who does not know it.
+	// SecretHash is the SHA-256 of a secret, for a caller that does not know it.
 	SecretHash []byte
 
 	// User is the Linux user of the sessions, by name or number. Default: the
 	// agent's own.
 	User string
-	// TTL is for how long it lets connections in, in the guest's time; it ends
-	// none that are in. Zero: 5 minutes. Negative: until it is revoked.
+	// TTL is how long the grant admits new connections, in the guest's time; it
+	// ends none that are open. Zero: 5 minutes. Negative: until it is revoked.
 	TTL time.Duration
-	// MaxConnections is how many it lets in over its whole life. Zero: 1.
+	// MaxConnections is how many connections it admits over its whole life. Zero: 1.
 	// Negative: any number.
 	MaxConnections int
 	// Permissions are what its connections may do; nil: everything.
@@ -47,7 +47,7 @@ type Grant struct {
 	// It is never shown again. Of a name that comes twice the last counts.
 	Env []string
 
-	// Label says where the credential went, in listings and events: printable,
+	// Label tells, in listings and events, whom the credential is for: printable,
 	// at most 256 bytes.
 	Label string
 	// Client is the address of the person's own client, for SSH_CLIENT and
@@ -91,9 +91,9 @@ type GrantInfo struct {
 	Created        time.Time      // in the guest's time
 	Expires        time.Time      // in the guest's time; zero: never
 	MaxConnections int            // negative: any number
-	Used           int            // connections that it let in
-	Live           int            // of these, how many are there now
-	Revoked        bool           // the answer of Revoke
+	Used           int            // connections it has admitted
+	Live           int            // those of them that are open now
+	Revoked        bool           // set in what Revoke returns
 
 	// HostKey is the key to expect of the guest's SSH server. Only
 	// [Client.Grant] tells it.
@@ -104,9 +104,10 @@ type GrantInfo struct {
 // base32, 130 random bits, which every SSH client takes for a user name.
 func NewSecret() string { return strings.ToLower(rand.Text()) }
 
-// Grant lets the holder of a credential in. The credential of another grant
-// that is not over, and the id of another one or of one that was revoked, is
-// [fs.ErrExist]; an agent without an SSH server is [errors.ErrUnsupported].
+// Grant lets the holder of a credential in. It fails with [fs.ErrExist] if
+// another grant that is still valid has the same credential, or if the id is in
+// use or was revoked, and with [errors.ErrUnsupported] if the agent has no SSH
+// server.
 //
 // Grants do not survive a restart of the agent, nor does its host key.
 func (c *Client) Grant(ctx context.Context, g Grant) (GrantInfo, error) {
@@ -131,9 +132,9 @@ func (c *Client) Grant(ctx context.Context, g Grant) (GrantInfo, error) {
 	return info, nil
 }
 
-// Revoke takes a grant away and ends its connections, also those that are being
-// authenticated. To revoke twice is no error; an id that the agent does not
-// know is [fs.ErrNotExist].
+// Revoke withdraws a grant and ends its connections, including those that are
+// still being authenticated. Revoking twice is not an error; an id that the
+// agent does not know is [fs.ErrNotExist].
 func (c *Client) Revoke(ctx context.Context, id string) (GrantInfo, error) {
 	request := &guestdv1.RevokeGrantRequest{Id: id}
 	response, err := retry(ctx, c, func() (*guestdv1.RevokeGrantResponse, error) {
@@ -145,8 +146,8 @@ func (c *Client) Revoke(ctx context.Context, id string) (GrantInfo, error) {
 	return grantInfoFromWire(response.GetGrant()), nil
 }
 
-// Grants describes the grants that could still let somebody in or have somebody
-// in, oldest first.
+// Grants describes the grants that may still admit a connection or have one
+// open, oldest first.
 func (c *Client) Grants(ctx context.Context) ([]GrantInfo, error) {
 	response, err := c.access.ListGrants(ctx, &guestdv1.ListGrantsRequest{})
 	if err != nil {
@@ -159,8 +160,8 @@ func (c *Client) Grants(ctx context.Context) ([]GrantInfo, error) {
 	return infos, nil
 }
 
-// HostKey is the key by which SSH clients know the guest, until the agent is
-// started anew.
+// HostKey returns the key by which SSH clients recognize the guest, until the
+// agent is restarted.
 func (c *Client) HostKey(ctx context.Context) (ssh.PublicKey, error) {
 	response, err := c.access.GetHostKey(ctx, &guestdv1.GetHostKeyRequest{})
 	if err != nil {

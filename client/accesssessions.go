@@ -8,22 +8,22 @@ import (
 	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
 )
 
-// SSHSession describes an SSH connection that is in, with all its channels, at
+// SSHSession describes an open SSH connection, with all its channels, at
 // one moment. Its texts are what the guest says.
 type SSHSession struct {
-	ID       string         // no other has it, now or later
-	Grant    string         // id of the grant that let it in
+	ID       string         // never used again
+	Grant    string         // id of the grant that admitted it
 	Label    string         // the grant's
 	User     string         // Linux user
 	Client   netip.AddrPort // the grant's; invalid where it is not known
 	Peer     string         // the transport's name of the peer
 	Since    time.Time      // in the guest's time
-	Activity []string       // what it does, for people; at most 32
+	Activity []string       // what it is doing, for people; at most 32
 	Received uint64         // bytes from the client
 	Sent     uint64         // bytes to it
 }
 
-// SSHSessions describes the SSH connections that are in, oldest first.
+// SSHSessions describes the open SSH connections, oldest first.
 func (c *Client) SSHSessions(ctx context.Context) ([]SSHSession, error) {
 	response, err := c.access.ListSessions(ctx, &guestdv1.ListSessionsRequest{})
 	if err != nil {
@@ -40,8 +40,8 @@ func (c *Client) SSHSessions(ctx context.Context) ([]SSHSession, error) {
 	return sessions, nil
 }
 
-// KillSSHSession ends an SSH connection. Its grant stays: [Client.Revoke] takes
-// that away. One that is not there (any more) is [fs.ErrNotExist].
+// KillSSHSession ends an SSH connection. Its grant stays: [Client.Revoke]
+// withdraws that. A session that is not open (any more) is [fs.ErrNotExist].
 func (c *Client) KillSSHSession(ctx context.Context, id string) error {
 	_, err := c.access.KillSession(ctx, &guestdv1.KillSessionRequest{Id: id})
 	return c.mapError("kill session", id, err)

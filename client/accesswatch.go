@@ -9,8 +9,8 @@ import (
 	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
 )
 
-// SSHWatchOptions says what to be told beside who comes, what they run and who
-// goes.
+// SSHWatchOptions says what to report besides who connects, what they run and
+// when they leave.
 type SSHWatchOptions struct {
 	Terminals bool // what terminals show
 	Files     bool // each file operation of sftp
@@ -22,7 +22,7 @@ type SSHWatchOptions struct {
 // SSHEventType is a kind of event.
 type SSHEventType int
 
-// Kinds of events, and the fields that each has beside the common ones.
+// Kinds of events, and the fields that each has besides the common ones.
 const (
 	SSHConnected    SSHEventType = iota + 1 // a client was let in
 	SSHRefused                              // Reason
@@ -39,7 +39,7 @@ const (
 	SSHRevoked                              // a grant was revoked
 )
 
-// String is the kind in lower case.
+// String returns the kind in lower case.
 func (t SSHEventType) String() string {
 	names := [...]string{
 		"unknown", "connected", "refused", "exec", "shell", "subsystem", "ended", "forward", "listen", "file",
@@ -51,14 +51,14 @@ func (t SSHEventType) String() string {
 	return names[t]
 }
 
-// SSHEvent is something that happened at the SSH door. It never holds a
-// credential. Its texts are what the guest says; those of an SSH client are cut
-// at 4 KiB.
+// SSHEvent is something that happened at the guest's SSH server. It never holds
+// a credential. Its texts are what the guest says; those of an SSH client are
+// cut at 4 KiB.
 type SSHEvent struct {
 	Type    SSHEventType
 	Time    time.Time      // in the guest's time
 	Session string         // id; empty for grants
-	Grant   string         // id; empty for who was refused without one
+	Grant   string         // id; empty if a client was refused without one
 	Label   string         // the grant's
 	User    string         // Linux user
 	Client  netip.AddrPort // the grant's; invalid where it is not known
@@ -74,7 +74,7 @@ type SSHEvent struct {
 	Sent     uint64 // bytes to it
 	Terminal *SSHTerminalData
 
-	// Missed is how many events were lost before this one, because they were
+	// Missed is how many events were lost before this one because the watcher
 	// read too slowly.
 	Missed uint64
 }
@@ -91,8 +91,8 @@ type SSHTerminalData struct {
 	Cast []byte
 }
 
-// SSHWatch reports what happens at the SSH door. It is for one goroutine; to end
-// a Next that waits, cancel the context it was made with.
+// SSHWatch reports what happens at the guest's SSH server. It is for one
+// goroutine; to end a Next that waits, cancel the context it was made with.
 type SSHWatch struct {
 	client *Client
 	cancel context.CancelFunc
@@ -100,9 +100,9 @@ type SSHWatch struct {
 }
 
 // WatchSSH begins to watch. Once it has returned, no event is missed without
-// being counted. The watch, which ctx ends as well, must be closed. It does not
-// outlive its connection: after [ErrUnavailable] watch again, and list grants
-// and sessions anew.
+// being counted. The caller must close the watch; the end of ctx ends it as
+// well. It does not outlive its connection: after [ErrUnavailable], watch again
+// and list grants and sessions again.
 func (c *Client) WatchSSH(ctx context.Context, o SSHWatchOptions) (*SSHWatch, error) {
 	callCtx, cancel := context.WithCancel(ctx)
 	call, err := c.access.WatchSessions(callCtx, &guestdv1.WatchSessionsRequest{
@@ -123,7 +123,7 @@ func (c *Client) WatchSSH(ctx context.Context, o SSHWatchOptions) (*SSHWatch, er
 	return &SSHWatch{client: c, cancel: cancel, call: call}, nil
 }
 
-// Next returns the next event. The agent ends no watch by itself but when it
+// Next returns the next event. The agent ends a watch by itself only when it
 // shuts down, which is [ErrShuttingDown].
 func (w *SSHWatch) Next() (SSHEvent, error) {
 	for {
@@ -131,7 +131,7 @@ func (w *SSHWatch) Next() (SSHEvent, error) {
 		if err = unexpectedEOF(err); err != nil {
 			return SSHEvent{}, w.client.mapError("watch sessions", "", err)
 		}
-		// What is neither comes from an agent that is newer.
+		// Anything else comes from a newer agent.
 		if event := response.GetEvent(); event != nil {
 			return sshEventFromWire(event), nil
 		}

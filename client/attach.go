@@ -12,15 +12,16 @@ import (
 // AttachOptions says from where and how to read a process's output.
 type AttachOptions struct {
 	// From is where to begin: what Attachment.Offsets told an earlier reader.
-	// Nil: at the oldest byte that is kept. What lies before that is told as a
-	// gap.
+	// Nil: at the oldest byte that is kept. What lies before that is reported
+	// as a gap.
 	From *Offsets
 
 	// FromNow begins with what is written from now on; From is ignored.
 	FromNow bool
 
 	// Lossless makes the process wait for this reader, as it would for a pipe.
-	// Otherwise it never waits, and what a slow reader misses is told as a gap.
+	// Otherwise it never waits, and what a slow reader misses is reported as a
+	// gap.
 	Lossless bool
 
 	// NoFollow ends when everything that is kept now has been read.
@@ -50,8 +51,8 @@ type OutputEvent struct {
 	Exit   *ExitStatus
 }
 
-// Attach begins to read the output of a process. The attachment, which ctx ends
-// as well, must be closed.
+// Attach begins to read the output of a process. The caller must close the
+// attachment; the end of ctx ends it as well.
 func (p *Process) Attach(ctx context.Context, o AttachOptions) (*Attachment, error) {
 	mode := guestdv1.SubscribeMode_SUBSCRIBE_MODE_OBSERVER
 	if o.Lossless {
@@ -83,21 +84,21 @@ func (p *Process) Attach(ctx context.Context, o AttachOptions) (*Attachment, err
 	}, nil
 }
 
-// Process is the process that is attached to.
+// Process returns the process whose output this is.
 func (a *Attachment) Process() *Process { return a.process }
 
-// Offsets are where the next bytes will come from: what to give to
-// AttachOptions.From to go on later.
+// Offsets returns where the next bytes will come from: what to set
+// AttachOptions.From to in order to continue later.
 func (a *Attachment) Offsets() Offsets {
 	return Offsets{Stdout: a.stream.offsets[Stdout].next, Stderr: a.stream.offsets[Stderr].next}
 }
 
-// Exit is how the process ended; nil until that was read.
+// Exit returns how the process ended; nil until Next has returned that.
 func (a *Attachment) Exit() *ExitStatus { return a.exit }
 
-// Next returns the next event. After the last it returns io.EOF: after the exit
-// and what background children wrote behind it, or, with NoFollow, when all
-// that was kept has been read.
+// Next returns the next event. After the last one it returns io.EOF: after the
+// exit and what background children wrote after that, or, with NoFollow, when
+// all that was kept has been read.
 func (a *Attachment) Next() (OutputEvent, error) {
 	event, err := a.next()
 	if errors.Is(err, io.EOF) {
@@ -130,10 +131,10 @@ func (a *Attachment) Events() iter.Seq2[OutputEvent, error] {
 	}
 }
 
-// CopyTo writes the output to two writers, of which each may be nil, and returns
-// how the process ended: when it has, even if background children hold its
-// output. The status is nil if NoFollow ended it before. A gap is a
-// [*GapError], after which CopyTo may be called again.
+// CopyTo writes the output to two writers, either of which may be nil, until the
+// process ends, and returns how it ended. It does not wait for background
+// children that hold the output. The status is nil if NoFollow ended the copying
+// first. A gap is a [*GapError], after which CopyTo may be called again.
 func (a *Attachment) CopyTo(stdout, stderr io.Writer) (*ExitStatus, error) {
 	for event, err := range a.Events() {
 		switch {

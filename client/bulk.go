@@ -27,7 +27,7 @@ func (s *bulkSender) buffer() *[]byte { return s.pool.Get(cmp.Or(s.chunk, wire.C
 func (s *bulkSender) drop(b *[]byte) { s.pool.Put(b) }
 
 // send sends the first n bytes of a chunk, which is the sender's from then on.
-// Io.EOF means that the agent has ended the call; receiving says why.
+// The error io.EOF means that the agent has ended the call; receiving says why.
 func (s *bulkSender) send(b *[]byte, n int) error {
 	if n == 0 {
 		s.pool.Put(b)
@@ -39,7 +39,7 @@ func (s *bulkSender) send(b *[]byte, n int) error {
 	return s.call.SendMsg(&wire.Data{Field: s.field, Payload: payload})
 }
 
-// fill reads until b is full or r is at its end, which it then tells.
+// fill reads until b is full or r is at its end, which it then reports.
 func fill(r io.Reader, b []byte) (n int, end bool, err error) {
 	for n < len(b) {
 		m, err := r.Read(b[n:])

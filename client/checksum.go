@@ -17,7 +17,7 @@ type Checksum int
 const (
 	// CRC32C finds what goes wrong by accident, at hardly any cost.
 	CRC32C Checksum = iota
-	// SHA256 is for who wants to compare with a published one.
+	// SHA256 is for comparing with a published checksum.
 	SHA256
 	// NoChecksum trusts the transport.
 	NoChecksum

@@ -65,8 +65,9 @@ type Client struct {
 // New returns a client of the agent that dial connects to. It does not connect
 // yet: [Client.Ready] waits for an agent that is still booting.
 //
-// Dial is called for each connection, never twice at a time, with a context
-// that ends after Config.ConnectTimeout. The client closes what it returns.
+// The dial function is called for each connection, one call at a time, with a
+// context that ends after Config.ConnectTimeout. The client closes the
+// connections it returns.
 //
 // The connection carries no TLS: it does not leave the host, and who may talk
 // to an agent is decided by the transport (the vsock CID, the mode of a socket
@@ -140,8 +141,8 @@ func (c *Client) grpcOptions(config Config) []grpc.DialOption {
 }
 
 // Close closes the connection and ends every call on it, and every connection
-// into the guest, with an error that is [net.ErrClosed]. Processes in the guest run on, but for those that were to be
-// killed with their connection.
+// into the guest, with an error that is [net.ErrClosed]. Processes in the guest
+// keep running, except those started to be killed with their connection.
 func (c *Client) Close() error {
 	c.closeOnce.Do(func() {
 		close(c.closed)
@@ -151,16 +152,16 @@ func (c *Client) Close() error {
 	return c.closeErr
 }
 
-// Conn is the gRPC connection, for stubs of guestd.v1 and for services which
+// Conn returns the gRPC connection, for stubs of guestd.v1 and for services that
 // this package does not wrap. It belongs to the client: do not close it.
 func (c *Client) Conn() *grpc.ClientConn { return c.conn }
 
-// Name is Config.Name.
+// Name returns Config.Name.
 func (c *Client) Name() string { return c.dial.name }
 
-// Ready returns when the agent answers a call. Until then it connects again and
-// again, so give ctx an end; its error then says why the last attempt to
-// connect failed.
+// Ready returns when the agent answers a call. Until then it keeps trying to
+// connect, so give ctx a deadline; the error then says why the last attempt
+// failed.
 func (c *Client) Ready(ctx context.Context) error {
 	c.conn.ResetConnectBackoff()
 	for attempt := 0; ; attempt++ {

@@ -24,8 +24,8 @@ type Cmd struct {
 
 	// Stdin is the command's input; nil is /dev/null (on a terminal: no
 	// input). It is read until its end or the command's. If the command ends
-	// first, Wait does not wait for a Read that is under way; what that Read
-	// returns is lost.
+	// first, Wait does not wait for a Read in progress; what that Read returns
+	// is lost.
 	Stdin io.Reader
 
 	// Stdout and Stderr receive the output; nil is /dev/null. If both are the
@@ -68,13 +68,13 @@ type Cmd struct {
 	capture *prefixSuffix // of Output's stderr
 }
 
-// Command is a command that runs a program with arguments. Nothing happens in
-// the guest before it is started.
+// Command returns a command that runs a program with arguments. Nothing happens
+// in the guest before it is started.
 func (c *Client) Command(name string, args ...string) *Cmd {
 	return &Cmd{client: c, Spec: Spec{Args: append([]string{name}, args...)}}
 }
 
-// Shell is a command that runs a script by the login shell of its user.
+// Shell returns a command that runs a script in the login shell of its user.
 func (c *Client) Shell(script string) *Cmd {
 	return &Cmd{client: c, Spec: Spec{Script: script}}
 }
@@ -90,7 +90,8 @@ func (c *Cmd) Run(ctx context.Context) error {
 }
 
 // Output runs the command and returns what it writes to stdout. If Stderr is
-// nil, an [*ExitError] holds the beginning and the end of it.
+// nil, an [*ExitError] holds the beginning and the end of what it wrote to
+// stderr.
 func (c *Cmd) Output(ctx context.Context) ([]byte, error) {
 	if c.Stdout != nil {
 		return nil, errors.New("client: Stdout already set")
@@ -120,8 +121,8 @@ func (c *Cmd) CombinedOutput(ctx context.Context) ([]byte, error) {
 	return output.Bytes(), err
 }
 
-// StdinPipe returns a pipe to the command's input. Closing it is the input's
-// end; Wait closes it, too.
+// StdinPipe returns a pipe to the command's input. Closing it ends the input;
+// Wait closes it, too.
 func (c *Cmd) StdinPipe() (io.WriteCloser, error) {
 	if c.Stdin != nil {
 		return nil, errors.New("client: Stdin already set")
@@ -136,7 +137,7 @@ func (c *Cmd) StdinPipe() (io.WriteCloser, error) {
 
 // StdoutPipe returns a pipe from the command's stdout, which holds 64 KiB; the
 // command waits while it is full. Closing it early ends the command as a closed
-// pipe does. Read to its end before Wait, or beside it.
+// pipe does. Read it to its end before Wait, or in another goroutine.
 func (c *Cmd) StdoutPipe() (io.ReadCloser, error) {
 	if c.Stdout != nil {
 		return nil, errors.New("client: Stdout already set")

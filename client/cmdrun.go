@@ -15,7 +15,7 @@ import (
 )
 
 // killTimeout bounds how long a command whose context is done may take to be
-// killed, and then to be told dead.
+// killed, and then to be reported dead.
 const killTimeout = 10 * time.Second
 
 // cmdRun is a command that was started.
@@ -159,8 +159,8 @@ func sameWriter(a, b io.Writer) bool {
 	return a == b
 }
 
-// begin starts the goroutines beside the receiving one. The copiers are awaited
-// by Wait; the feeder too, but for a Read of the caller's Stdin.
+// begin starts the goroutines other than the receiving one. Wait waits for the
+// copiers, and for the feeder unless it is in a Read of the caller's Stdin.
 func (r *cmdRun) begin(ctx context.Context, c *Cmd) {
 	r.sinks[Stdout] = c.Stdout
 	if c.Terminal == nil && !c.MergeStderr {
@@ -259,7 +259,7 @@ func (r *cmdRun) write(ctx context.Context, stream Stream, data []byte) {
 	if _, ok := sink.(pipeWriter); !ok {
 		r.writerFailed(err)
 	}
-	// What a pipe that nobody reads any more does to who writes to it.
+	// What the kernel does to whoever writes to a pipe that nobody reads.
 	ctx, cancel := context.WithTimeout(ctx, killTimeout)
 	defer cancel()
 	_ = r.process.Signal(ctx, "PIPE", ScopeGroup)

@@ -24,10 +24,10 @@ const (
 // takes an absolute path in the guest, or "@name". So it serves an
 // [net/http.Transport] as its DialContext.
 //
-// Ctx bounds the dialing and has no bearing on the connection after that. The
+// The context bounds only the dialing, not the connection after that. The
 // connection has the methods CloseWrite and SetLinger, as *net.TCPConn has; a
 // Write to a datagram network is one datagram. What was written before Close is
-// still delivered, for ten seconds at most. Reset and end are told apart in both
+// still delivered, for ten seconds at most. A reset and an orderly end differ in both
 // directions.
 //
 // Errors are *[net.OpError], also those of the connection. They wrap the

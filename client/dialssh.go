@@ -25,16 +25,15 @@ const (
 )
 
 // DialSSH connects to the guest's SSH server as grant.User: it makes a key that
-// nobody else ever sees, grants it for one connection, and makes that through
-// dial, which connects to the SSH server (in a microVM, vsock port 22) and not
-// to the agent. It pins the host key that the agent tells, so that nobody in
-// between can pose as the guest.
+// nobody else ever sees, grants it for one connection, and opens that connection
+// with dial, which connects to the SSH server (in a microVM, vsock port 22) and
+// not to the agent. It pins the host key that the agent reports, so that nobody
+// in between can pose as the guest.
 //
-// Of grant, the credential and MaxConnections are DialSSH's own and must be
-// zero; TTL is the time to come in. Ctx bounds the way in and has no bearing on
-// the connection after that. Closing the connection is what ends it, or
-// [Client.Revoke] with grant.ID. If it does not come about, its credential is
-// taken back.
+// The credential and MaxConnections of grant are DialSSH's to choose and must be
+// zero; TTL bounds the time until the connection is authenticated. The context
+// bounds only the connecting. The connection ends when it is closed, or by
+// [Client.Revoke] with grant.ID. If DialSSH fails, the credential is revoked.
 func (c *Client) DialSSH(
 	ctx context.Context, dial func(ctx context.Context) (net.Conn, error), grant Grant,
 ) (*ssh.Client, error) {

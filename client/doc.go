@@ -12,8 +12,8 @@
 // # What to use
 //
 // For a program that you wait for, with its output and its exit: [Client.Command]
-// and [Client.Shell]. They are os/exec's Cmd, as far as a Cmd can be elsewhere,
-// and get over a broken connection without losing output.
+// and [Client.Shell]. They return os/exec's Cmd, as far as a Cmd can be remote,
+// and survive a broken connection without losing output.
 //
 // For one that is to live on its own: [Client.Start], then [Client.Process] from
 // anywhere, at any time: [Process.Attach] reads its output from where you were,
@@ -29,18 +29,18 @@
 // For code that works with package io/fs: [Client.FS].
 //
 // For people, and programs that speak SSH: [Client.Grant] lets the holder of a
-// key or a secret in, [Client.DialSSH] comes in by itself, [Client.WatchSSH]
-// tells what everybody does.
+// key or a secret in, [Client.DialSSH] connects by itself, [Client.WatchSSH]
+// reports what everybody does.
 //
 // For what this package does not wrap: [Client.Conn] and the stubs of guestd.v1.
 //
 // # Contexts
 //
 // Every call takes a context, which bounds all of it; there are no time-outs
-// but those that the documentation tells. Reader, Watch, Attachment and File
-// keep the context that they were made with, because the methods of package io
-// have none, and because each is one call that is under way: ending the context
-// ends it. FS keeps one for the methods of package io/fs.
+// other than the documented ones. Reader, Watch, Attachment and File keep the
+// context that they were made with, because the methods of package io have none,
+// and because each is one call in progress: ending the context ends it. FS keeps
+// one for the methods of package io/fs.
 //
 // # Errors
 //
@@ -52,7 +52,7 @@
 //
 // # The guest is not trusted
 //
-// A guest may be taken over. What it sends is bounded in size, its sentences are
-// fit for a terminal, names in listings are single names, and a download never
-// leaves its target. What a file contains is up to you.
+// A guest may be compromised. What it sends is bounded in size, its messages are
+// safe to print on a terminal, names in listings are single path elements, and a
+// download never leaves its target. What a file contains is up to you.
 package client

@@ -29,8 +29,8 @@ const (
 
 // DownloadOptions says how to download.
 type DownloadOptions struct {
-	// User is as whom to read, NAME|UID[:GROUP|GID]. Default: the agent's own
-	// user.
+	// User is the user to read as, NAME|UID[:GROUP|GID]. Default: the agent's
+	// own user.
 	User string
 	// Base is where a relative guest path begins. Default: the user's home.
 	Base string
@@ -38,7 +38,7 @@ type DownloadOptions struct {
 	// Owners is what becomes of the owners of a tree here. With OwnersUser,
 	// files also lose setuid and setgid: whoever rules the guest chose them.
 	Owners Owners
-	// Exclude lists what of a tree to leave out, as WalkOptions.Exclude.
+	// Exclude lists what to leave out of a tree, as WalkOptions.Exclude does.
 	Exclude []string
 	// OneFilesystem does not enter other filesystems of the guest.
 	OneFilesystem bool
@@ -48,21 +48,21 @@ type DownloadOptions struct {
 	// them as skipped.
 	KeepExisting bool
 
-	// MaxBytes and MaxEntries bound what a guest can fill this machine's disk
-	// with; more is an error that is [ErrLimit]. 0: [DefaultMaxBytes],
+	// MaxBytes and MaxEntries bound how much a guest can put on this machine's
+	// disk; beyond that Download fails with [ErrLimit]. 0: [DefaultMaxBytes],
 	// [DefaultMaxEntries]; negative: no bound.
 	MaxBytes, MaxEntries int64
 
-	// Resume goes on with a download of the same file that broke off, and
-	// leaves what arrived beside the target, as ".NAME.ID.part", if this one
-	// does. Trees cannot be resumed.
+	// Resume continues an interrupted download of the same file, and, if this
+	// one is interrupted, leaves what arrived next to the target, as
+	// ".NAME.ID.part". Trees cannot be resumed.
 	Resume bool
-	// Checksum is what a file is checked by on its way; each part by itself if
-	// it arrives in several.
+	// Checksum is how a file is checked on its way; each part by itself if it
+	// arrives in several.
 	Checksum Checksum
 
-	// Progress is told how far it has come, about ten times a second and once
-	// at the end, always from the same goroutine. Nil: nobody is.
+	// Progress is called about ten times a second and once at the end, always
+	// from the same goroutine. Nil: progress is not reported.
 	Progress func(Progress)
 }
 
@@ -71,10 +71,10 @@ type DownloadOptions struct {
 // path that is a symbolic link is followed. LocalPath is the target itself, not
 // the directory to put it in; its parent must exist.
 //
-// A file, and a directory that is not there yet, takes its place in one step,
-// when it is complete; what is replaced by a file that broke off is as it was. A
-// directory that is there is merged into, file by file. A file goes on where it
-// was if the connection breaks.
+// A file, and a directory that does not exist yet, takes its place in one step
+// when it is complete; until then an existing file stays as it was. An existing
+// directory is merged into, file by file. If the connection breaks, a file
+// continues where it was.
 //
 // The guest is not trusted: whatever it sends, nothing outside localPath is
 // touched.

@@ -18,10 +18,10 @@ import (
 	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
 )
 
-// Errors for errors.Is. Beside them hold [fs.ErrNotExist], [fs.ErrExist],
-// [fs.ErrPermission], [errors.ErrUnsupported], [context.Canceled] and
-// [context.DeadlineExceeded] wherever they fit, and the syscall.Errno that the
-// guest reported (translated to this machine's number).
+// Errors for errors.Is. Besides these, errors are [fs.ErrNotExist],
+// [fs.ErrExist], [fs.ErrPermission], [errors.ErrUnsupported],
+// [context.Canceled] and [context.DeadlineExceeded] wherever those fit, and the
+// syscall.Errno that the guest reported (translated to this machine's number).
 var (
 	ErrUnavailable     = errors.New("agent unavailable")          // no connection, or it broke
 	ErrInvalidRequest  = errors.New("invalid request")            // a malformed argument
@@ -41,10 +41,10 @@ var (
 	ErrShuttingDown    = errors.New("agent is shutting down")         // it accepts nothing new
 	ErrResume          = errors.New("partial upload does not fit")    // or is gone
 	ErrOutputLost      = errors.New("output was lost before reading") // see GapError
-	ErrProtocol        = errors.New("agent broke the protocol")       // a bug of it, or an attack
+	ErrProtocol        = errors.New("agent broke the protocol")       // a bug in it, or an attack
 )
 
-// Error is a call that the agent refused or could not do.
+// Error is a call that the agent refused or that failed in the guest.
 type Error struct {
 	Op      string               // what failed, for example "open"
 	Path    string               // the guest's path or the process's id; may be empty
@@ -59,7 +59,7 @@ type Error struct {
 	Message string               // the agent's sentence; not to be matched
 }
 
-// Error is the agent's sentence, or one made of the fields where it sent none.
+// Error returns the agent's sentence, or one made of the fields if it sent none.
 func (e *Error) Error() string {
 	if e.Message != "" {
 		return e.Message
@@ -76,7 +76,7 @@ func (e *Error) Error() string {
 	return joinError(e.Op, e.Path, text)
 }
 
-// Unwrap is Errno, so that errors.Is(err, syscall.ENOSPC) holds.
+// Unwrap returns Errno, so that errors.Is(err, syscall.ENOSPC) holds.
 func (e *Error) Unwrap() error {
 	if e.Errno == 0 {
 		return nil
@@ -90,7 +90,7 @@ func (e *Error) Is(target error) bool {
 	switch {
 	case target == ErrUnavailable && e.Code == codes.Unavailable,
 		target == context.DeadlineExceeded && e.Code == codes.DeadlineExceeded:
-		return true // beside what the reason says
+		return true // whatever the reason says
 	}
 	if s := sentinel(e.Reason); s != nil {
 		return s == target
@@ -303,7 +303,7 @@ func newError(op, path string, st *status.Status, info *errdetails.ErrorInfo) er
 	if v := meta["path"]; v != "" {
 		e.Path = printable(v)
 	}
-	// Not a number is as good as not told.
+	// What is no number counts as absent.
 	e.Written, _ = strconv.ParseInt(meta["written"], 10, 64)
 	if e.Reason == guestdv1.ErrorReason_ERROR_REASON_START_FAILED || e.Stage != "" {
 		return &StartError{Stage: e.Stage, Err: e}
@@ -312,7 +312,7 @@ func newError(op, path string, st *status.Status, info *errdetails.ErrorInfo) er
 }
 
 // StartError is a process that could not be started. The cause is in Err:
-// errors.Is(err, fs.ErrNotExist) holds for a program that is not there.
+// errors.Is(err, fs.ErrNotExist) holds for a program that does not exist.
 type StartError struct {
 	Stage string // lookup, user, cwd, cgroup, rlimit, pty or exec
 	Err   *Error
@@ -320,7 +320,7 @@ type StartError struct {
 
 func (e *StartError) Error() string { return e.Err.Error() }
 
-// Unwrap is Err.
+// Unwrap returns Err.
 func (e *StartError) Unwrap() error { return e.Err }
 
 // Is holds for [exec.ErrNotFound] if the program is in no directory of PATH.
@@ -332,7 +332,7 @@ func protocolError(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrProtocol, fmt.Sprintf(format, args...))
 }
 
-// joinError is "op path: text" without what is empty.
+// joinError returns "op path: text" without the parts that are empty.
 func joinError(op, path, text string) string {
 	if path != "" {
 		op = strings.TrimSpace(op + " " + printable(path))
@@ -343,7 +343,7 @@ func joinError(op, path, text string) string {
 	return op + ": " + text
 }
 
-// writtenOf is how many bytes a failed write wrote.
+// writtenOf returns how many bytes a failed write wrote.
 func writtenOf(err error) int {
 	st, _ := status.FromError(err)
 	if info := errorInfo(st); info != nil {

@@ -27,8 +27,8 @@ const (
 // output once, in order, or says what is missing.
 //
 // next and close are for one goroutine. Only a stream with input may be sent to,
-// by one goroutine; it does not resume, as of input that was under way when a
-// connection broke nobody knows what arrived.
+// by one goroutine; it does not resume, because nobody knows how much of its
+// input had arrived when the connection broke.
 type execStream struct {
 	client   *Client
 	input    bool
@@ -39,7 +39,7 @@ type execStream struct {
 
 	call    guestdv1.ProcessService_ExecClient
 	cancel  context.CancelFunc // of call
-	process *guestdv1.Process  // as started told it
+	process *guestdv1.Process  // from the started message
 
 	in      wire.Incoming
 	message guestdv1.ExecResponse
@@ -67,7 +67,7 @@ type execEvent struct {
 type eventKind int
 
 const (
-	eventNone eventKind = iota // nothing new was told
+	eventNone eventKind = iota // nothing new
 	eventData
 	eventGap
 	eventExit
@@ -84,8 +84,8 @@ func (s *execStream) open(ctx context.Context, first *guestdv1.ExecRequest) erro
 	return err
 }
 
-// again repeats connect until it succeeds or time is over; cause is why it has
-// to.
+// again repeats connect until it succeeds or time runs out; cause is the error
+// that made it necessary.
 func (s *execStream) again(ctx context.Context, first *guestdv1.ExecRequest, cause error) error {
 	r := s.client.recover()
 	for r.next(ctx) {
@@ -147,7 +147,7 @@ func (s *execStream) invoke(ctx context.Context) (guestdv1.ProcessService_ExecCl
 }
 
 // next returns the next event, or io.EOF when the agent has ended the stream.
-// Ctx must be open's. Errors are gRPC's own.
+// The context must be open's. Errors are gRPC's own.
 func (s *execStream) next(ctx context.Context) (execEvent, error) {
 	for {
 		err := s.call.RecvMsg(&s.in)
@@ -204,7 +204,7 @@ func (s *execStream) accept() (execEvent, error) {
 		return s.gap(m.Gap)
 	case *guestdv1.ExecResponse_Exit:
 		if s.exit != nil {
-			return execEvent{}, nil // told again after a reattach
+			return execEvent{}, nil // repeated after a reattach
 		}
 		s.exit = exitFromWire(m.Exit)
 		return execEvent{kind: eventExit, exit: s.exit}, nil

@@ -12,8 +12,8 @@ type ExitStatus struct {
 	Code       int    // 0 to 255; -1 if a signal ended it
 	Signal     Signal // what ended it, for example "KILL"; empty if it exited by itself
 	CoreDumped bool
-	TimedOut   bool         // it was ended because Spec.Timeout was over
-	OOM        *OutOfMemory // the kernel killed one of its tree for want of memory; else nil
+	TimedOut   bool         // it was ended because Spec.Timeout had passed
+	OOM        *OutOfMemory // the kernel killed one of its tree for lack of memory; else nil
 
 	End        time.Time     // in the guest's time
 	Duration   time.Duration // from start to end
@@ -21,8 +21,8 @@ type ExitStatus struct {
 	SystemTime time.Duration // the same in the kernel
 	MaxRSS     int64         // largest resident set in bytes
 
-	// OutputHeld: a background child still holds stdout or stderr, so that more
-	// output may follow the exit.
+	// OutputHeld says that a background child still holds stdout or stderr, so
+	// that more output may follow the exit.
 	OutputHeld bool
 
 	signalNumber int
@@ -31,10 +31,10 @@ type ExitStatus struct {
 // Success reports whether the process exited with code 0.
 func (s *ExitStatus) Success() bool { return s.Code == 0 && s.Signal == "" }
 
-// SignalNumber is Linux's number of Signal; 0 without one.
+// SignalNumber returns Linux's number of Signal; 0 without one.
 func (s *ExitStatus) SignalNumber() int { return s.signalNumber }
 
-// ShellCode is the code that a shell would report: Code, or 128 plus the
+// ShellCode returns the code that a shell would report: Code, or 128 plus the
 // signal's number.
 func (s *ExitStatus) ShellCode() int {
 	if s.signalNumber != 0 {
@@ -43,7 +43,7 @@ func (s *ExitStatus) ShellCode() int {
 	return s.Code
 }
 
-// String is for example "exit status 1" or "signal KILL (out of memory)".
+// String returns, for example, "exit status 1" or "signal KILL (out of memory)".
 func (s *ExitStatus) String() string {
 	text := fmt.Sprintf("exit status %d", s.Code)
 	if s.Signal != "" {

@@ -15,9 +15,9 @@ type FileInfo struct {
 	name string
 	kind guestdv1.FileType
 
-	// sent is what the agent sent. It is nil for an entry that has but a name
-	// and a type, of which listings have a million: Sys makes it then, and all
-	// else that it would say is nothing, which nil says as well.
+	// sent is what the agent sent. It is nil for an entry that has only a name
+	// and a type, of which a listing may have a million: Sys makes it on demand,
+	// and a nil message answers for all the other fields.
 	sent atomic.Pointer[guestdv1.FileInfo]
 }
 
@@ -52,13 +52,13 @@ func (i *FileInfo) IsDir() bool {
 	return i.kind == guestdv1.FileType_FILE_TYPE_DIRECTORY
 }
 
-// ModTime is when the content changed last, to the nanosecond.
+// ModTime is when the content last changed, to the nanosecond.
 func (i *FileInfo) ModTime() time.Time { return timeFromWire(i.sent.Load().GetModifyTime()) }
 
-// AccessTime is when it was read last, as far as the mount keeps that.
+// AccessTime is when it was last read, as far as the mount records that.
 func (i *FileInfo) AccessTime() time.Time { return timeFromWire(i.sent.Load().GetAccessTime()) }
 
-// ChangeTime is when the inode changed last.
+// ChangeTime is when the inode last changed.
 func (i *FileInfo) ChangeTime() time.Time { return timeFromWire(i.sent.Load().GetChangeTime()) }
 
 // BirthTime is when it was made; the zero time where the filesystem does not
@@ -99,7 +99,7 @@ func (i *FileInfo) Sys() any {
 // Info returns i.
 func (i *FileInfo) Info() (fs.FileInfo, error) { return i, nil }
 
-// String is as fs.FormatFileInfo has it.
+// String formats i as fs.FormatFileInfo does.
 func (i *FileInfo) String() string { return fs.FormatFileInfo(i) }
 
 func infoFromWire(pb *guestdv1.FileInfo) *FileInfo {

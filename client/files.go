@@ -22,19 +22,20 @@ type Files struct {
 	base   string
 }
 
-// Files are the guest's files with the rights of the agent's own user (root in
-// a microVM); relative paths are taken from that user's home directory.
+// Files returns the guest's files with the rights of the agent's own user (root
+// in a microVM); relative paths are taken from that user's home directory.
 func (c *Client) Files() *Files { return &Files{client: c} }
 
-// FilesAs are the guest's files with the rights of user, NAME|UID[:GROUP|GID]:
-// what it creates belongs to that user, and what that user may not do fails.
-// Relative paths are taken from base, which is absolute or begins with "~".
-// Empty: the agent's own user, the user's home directory.
+// FilesAs returns the guest's files with the rights of user,
+// NAME|UID[:GROUP|GID]: what is created belongs to that user, and what that user
+// may not do fails. Relative paths are taken from base, which is absolute or
+// begins with "~". An empty user is the agent's own; an empty base is the user's
+// home directory.
 func (c *Client) FilesAs(user, base string) *Files {
 	return &Files{client: c, user: user, base: base}
 }
 
-// where says as whom and from where; nil for the defaults.
+// where returns the user and the base of a call; nil for the defaults.
 func (f *Files) where() *guestdv1.FileContext {
 	if f.user == "" && f.base == "" {
 		return nil
@@ -107,8 +108,8 @@ func (f *Files) Mkdir(ctx context.Context, path string, perm fs.FileMode) error 
 	return f.mkdir(ctx, path, perm, false)
 }
 
-// MkdirAll makes a directory and its missing parents. One that is there already
-// is success.
+// MkdirAll makes a directory and its missing parents. It is no error if the
+// directory exists already.
 func (f *Files) MkdirAll(ctx context.Context, path string, perm fs.FileMode) error {
 	return f.mkdir(ctx, path, perm, true)
 }
@@ -127,7 +128,7 @@ func (f *Files) Remove(ctx context.Context, path string) error {
 }
 
 // RemoveAll removes a path and everything below it, and returns how many files
-// and directories that were. Nothing there is success.
+// and directories it removed. It is no error if there is nothing.
 func (f *Files) RemoveAll(ctx context.Context, path string) (int64, error) {
 	return f.remove(ctx, path, true)
 }
@@ -139,9 +140,9 @@ func (f *Files) remove(ctx context.Context, path string, all bool) (int64, error
 	return int64(response.GetRemoved()), f.client.mapError("remove", path, err)
 }
 
-// RenameOptions changes what Rename does with a path that is there already.
+// RenameOptions changes what Rename does if the target exists already.
 type RenameOptions struct {
-	NoReplace bool // an error that is fs.ErrExist, instead of replacing it
+	NoReplace bool // fail with fs.ErrExist instead of replacing it
 	Exchange  bool // swap the two
 }
 
@@ -156,9 +157,9 @@ func (f *Files) Rename(ctx context.Context, from, to string, o RenameOptions) er
 
 // CopyOptions says how Copy copies.
 type CopyOptions struct {
-	Recursive bool // a directory with all that is in it
-	NoReplace bool // an error that is fs.ErrExist, instead of replacing files
-	NoFollow  bool // a symbolic link itself
+	Recursive bool // copy directories with everything in them
+	NoReplace bool // fail with fs.ErrExist instead of replacing files
+	NoFollow  bool // copy a symbolic link itself
 }
 
 // CopyResult is what Copy copied.
@@ -167,7 +168,8 @@ type CopyResult struct {
 }
 
 // Copy copies a file or a tree inside the guest, with modes, times, holes and
-// extended attributes. To is the target itself, not the directory to put it in.
+// extended attributes. The path to is the target itself, not the directory to
+// put it in.
 func (f *Files) Copy(ctx context.Context, from, to string, o CopyOptions) (CopyResult, error) {
 	request := &guestdv1.CopyRequest{Context: f.where(), Recursive: o.Recursive, NoReplace: o.NoReplace, NoFollow: o.NoFollow}
 	request.From, request.RawFrom = toWire(from)
@@ -202,8 +204,8 @@ func (f *Files) chown(ctx context.Context, path, owner, group string, noFollow b
 	return f.client.mapError("chown", path, err)
 }
 
-// Chtimes sets times to the nanosecond; the zero time leaves one. With neither,
-// both become the guest's now.
+// Chtimes sets times to the nanosecond; a zero time is left unchanged. If both
+// are zero, both are set to the guest's current time.
 func (f *Files) Chtimes(ctx context.Context, path string, access, modify time.Time) error {
 	return f.chtimes(ctx, path, access, modify, false)
 }
@@ -233,9 +235,9 @@ func (f *Files) Truncate(ctx context.Context, path string, size int64) error {
 	return f.client.mapError("truncate", path, err)
 }
 
-// MkdirTemp makes a directory, mode 0700, under a name that nobody has, and
-// returns its path. In pattern the last "*" becomes something random. Empty:
-// "/tmp", "tmp-*".
+// MkdirTemp makes a directory, mode 0700, with a name that is not in use, and
+// returns its path. The last "*" of pattern is replaced by random characters. An
+// empty dir is "/tmp", an empty pattern "tmp-*".
 func (f *Files) MkdirTemp(ctx context.Context, dir, pattern string) (string, error) {
 	return f.makeTemp(ctx, dir, pattern, true)
 }

@@ -31,15 +31,15 @@ type OpenOptions struct {
 }
 
 // File is an open file in the guest. It belongs to the connection it was opened
-// on: if that breaks, every method gives [ErrStaleHandle].
+// on: if that breaks, every method returns [ErrStaleHandle].
 //
 // The methods of package io have no context. They use the one that the file was
 // opened with, or that [File.WithContext] gives: a File without one could never
 // be interrupted while the guest does not answer. Methods with a context use
 // theirs.
 //
-// A File may be used by several goroutines, of which those that use the position
-// (Read, Write, Seek) see each other's.
+// A File may be used by several goroutines, which share its position (Read,
+// Write, Seek).
 type File struct {
 	client *Client
 	ctx    context.Context //nolint:containedctx // the methods of package io have none
@@ -55,7 +55,7 @@ var (
 	_ io.Closer          = (*File)(nil)
 )
 
-// OpenFile opens a file for whatever o says. The file must be closed.
+// OpenFile opens a file as o says. The caller must close it.
 func (f *Files) OpenFile(ctx context.Context, path string, o OpenOptions) (*File, error) {
 	request := &guestdv1.OpenFileRequest{
 		Context:      f.where(),
@@ -85,7 +85,7 @@ func (f *Files) OpenFile(ctx context.Context, path string, o OpenOptions) (*File
 	}, nil
 }
 
-// Create opens a file for reading and writing, made or cut to nothing.
+// Create creates or truncates a file and opens it for reading and writing.
 func (f *Files) Create(ctx context.Context, path string) (*File, error) {
 	return f.OpenFile(ctx, path, OpenOptions{Read: true, Write: true, Create: true, Truncate: true})
 }
@@ -98,10 +98,10 @@ func (f *File) WithContext(ctx context.Context) *File {
 	return &g
 }
 
-// Name is the path it was opened by.
+// Name returns the path it was opened by.
 func (f *File) Name() string { return f.path }
 
-// Info is the file as it was opened.
+// Info describes the file as it was when it was opened.
 func (f *File) Info() *FileInfo { return f.info }
 
 // Read reads at the position. From a FIFO or device it may return no bytes and
@@ -179,7 +179,8 @@ func (f *File) write(p []byte, offset *int64) (int, error) {
 	return done, nil
 }
 
-// Seek moves the position. Whence is one of io's, or [SeekData] or [SeekHole].
+// Seek moves the position. The whence is one of package io's, or [SeekData] or
+// [SeekHole].
 func (f *File) Seek(offset int64, whence int) (int64, error) {
 	wire, ok := map[int]guestdv1.Whence{
 		io.SeekStart:   guestdv1.Whence_WHENCE_START,
@@ -204,8 +205,8 @@ const (
 	SeekHole = 4 // the next hole at or after the offset
 )
 
-// Close closes the file, even if its context is done. Its error is what close(2)
-// said, which for a written file matters.
+// Close closes the file, even if its context is done. Its error is that of
+// close(2), which matters for a file that was written.
 func (f *File) Close() error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(f.ctx), closeTimeout)
 	defer cancel()
@@ -235,9 +236,9 @@ func (f *File) Sync(ctx context.Context) error {
 }
 
 // LockOptions says what to lock, and how long to wait for it. The zero value
-// locks the whole file exclusively, at once or not.
+// locks the whole file exclusively, without waiting.
 type LockOptions struct {
-	Shared         bool          // with other shared locks
+	Shared         bool          // compatible with other shared locks
 	Wait           time.Duration // 0: not at all
 	Offset, Length int64         // range; Length 0: to the end, however it grows
 }
@@ -252,7 +253,8 @@ func (f *File) Lock(ctx context.Context, o LockOptions) error {
 	return f.lock(ctx, kind, o)
 }
 
-// Unlock frees the lock on a range of the file; the zero options the whole.
+// Unlock releases the lock on a range of the file; with zero options, on all of
+// it.
 func (f *File) Unlock(ctx context.Context, o LockOptions) error {
 	return f.lock(ctx, guestdv1.LockType_LOCK_TYPE_UNLOCK, o)
 }

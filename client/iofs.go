@@ -10,15 +10,15 @@ import (
 	"strings"
 )
 
-// FS is a directory of the guest as package io/fs sees file systems, for all
-// that works with one: fs.WalkDir, template.ParseFS, http.FileServerFS. It has
-// the writing operations of [Files] as well, with that directory as their base.
+// FS is a directory of the guest as a file system of package io/fs, for all that
+// works with one: fs.WalkDir, template.ParseFS, http.FileServerFS. It has the
+// writing operations of [Files] as well, with that directory as their base.
 //
-// The methods of io/fs take no context, so an FS carries one: a guest that does
-// not answer could not be got rid of otherwise. It is the background context
-// unless [FS.WithContext] gives another. They take only names that fs.ValidPath
-// allows; for others, and for everything else, FS.Files has methods of the same
-// names which take a context.
+// The methods of io/fs take no context, so an FS carries one: otherwise a call
+// to a guest that does not answer could not be ended. It is the background
+// context unless [FS.WithContext] gives another. They take only names that
+// fs.ValidPath allows; for others, and for everything else, FS.Files has methods
+// of the same names that take a context.
 //
 // As with os.DirFS, a symbolic link may lead out of the directory. Errors are
 // [*fs.PathError].
@@ -36,11 +36,12 @@ var (
 	_ fs.ReadLinkFS = (*FS)(nil)
 )
 
-// FS is the guest's whole file system, with the rights of the agent's own user.
+// FS returns the guest's whole file system, with the rights of the agent's own
+// user.
 func (c *Client) FS() *FS { return c.FSAs("", "/") }
 
-// FSAs is the directory base, absolute or beginning with "~", with the rights of
-// user; see [Client.FilesAs].
+// FSAs returns the directory base, absolute or beginning with "~", with the
+// rights of user; see [Client.FilesAs].
 func (c *Client) FSAs(user, base string) *FS {
 	return &FS{Files: c.FilesAs(user, base), ctx: context.Background()}
 }
@@ -134,7 +135,7 @@ func (f *FS) ReadFile(name string) ([]byte, error) {
 	return content, nil
 }
 
-// Sub is a directory of this FS as one of its own.
+// Sub returns a directory of this FS as an FS of its own.
 func (f *FS) Sub(dir string) (fs.FS, error) {
 	if !fs.ValidPath(dir) {
 		return nil, &fs.PathError{Op: "sub", Path: dir, Err: fs.ErrInvalid}

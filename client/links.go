@@ -35,8 +35,8 @@ func (f *Files) Readlink(ctx context.Context, path string) (string, error) {
 	return fromWire(response.GetTarget(), response.GetRawTarget()), nil
 }
 
-// RealPath resolves every symbolic link, "." and ".." of a path, which must
-// exist unless allowMissing; then the end of it need not. The empty path is the
+// RealPath resolves every symbolic link, "." and ".." of a path. The path must
+// exist; with allowMissing, its last elements need not. The empty path is the
 // base.
 func (f *Files) RealPath(ctx context.Context, path string, allowMissing bool) (string, error) {
 	request := &guestdv1.RealPathRequest{Context: f.where(), AllowMissing: allowMissing}

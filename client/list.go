@@ -18,8 +18,8 @@ type ReadDirOptions struct {
 }
 
 // ReadDir lists a directory in the directory's own order, page by page, so that
-// one of any length takes little memory. The last pair has an error, if there
-// was one. An entry that is there all the time is listed exactly once.
+// one of any size takes little memory. The last pair has an error, if there was
+// one. An entry that exists throughout is listed exactly once.
 //
 // While one page is yielded the next is fetched.
 func (f *Files) ReadDir(ctx context.Context, path string, o ReadDirOptions) iter.Seq2[*FileInfo, error] {
@@ -75,7 +75,7 @@ type WalkOptions struct {
 }
 
 // WalkError is a file or directory below a walked one that could not be read.
-// The walk goes on after it.
+// The walk continues after it.
 type WalkError struct {
 	Path    string // relative to the walked directory
 	Symbol  string // of the error number, for example "EACCES"
@@ -84,7 +84,8 @@ type WalkError struct {
 
 func (e *WalkError) Error() string { return joinError("walk", e.Path, e.Message) }
 
-// Unwrap is the error number, so that errors.Is(err, fs.ErrPermission) holds.
+// Unwrap returns the error number, so that errors.Is(err, fs.ErrPermission)
+// holds.
 func (e *WalkError) Unwrap() error {
 	if errno := errnoOf(e.Symbol); errno != 0 {
 		return errno

@@ -8,7 +8,7 @@ import (
 
 // Names in Linux are bytes, and so are Go's strings; protobuf's strings are
 // UTF-8. This file alone passes between them: what is not UTF-8 travels in the
-// raw_ field beside the string.
+// raw_ field next to the string.
 
 // toWire returns s for a string field and its raw_ companion.
 func toWire(s string) (string, []byte) {
@@ -18,7 +18,7 @@ func toWire(s string) (string, []byte) {
 	return "", []byte(s)
 }
 
-// fromWire is the reverse of toWire: raw wins, the string beside it being a
+// fromWire is the reverse of toWire: raw wins, the string next to it being a
 // rendering for people.
 func fromWire(s string, raw []byte) string {
 	if len(raw) > 0 {

@@ -12,8 +12,8 @@ import (
 	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
 )
 
-// ListenOptions say as whom to listen in the guest, and what a unix socket's
-// file is like. The zero value is useful.
+// ListenOptions say with whose rights to listen in the guest, and who may use a
+// unix socket. The zero value is useful.
 type ListenOptions struct {
 	// User is whose rights to use, named as for processes, and who owns a
 	// socket's file; "" is the agent's own.

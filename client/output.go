@@ -60,8 +60,8 @@ type Offsets struct {
 	Stdout, Stderr uint64
 }
 
-// OnDisconnect is what becomes of a process when the call that started it ends
-// before it.
+// OnDisconnect is what happens to a process when the call that started it ends
+// before the process does.
 type OnDisconnect int
 
 const (

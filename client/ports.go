@@ -8,15 +8,15 @@ import (
 	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
 )
 
-// Port is a socket in the guest that takes what comes: a TCP listener, or a UDP
-// socket that is bound and not connected.
+// Port is a socket in the guest that accepts traffic from anybody: a TCP
+// listener, or a UDP socket that is bound and not connected.
 type Port struct {
 	Network string         // "tcp", "tcp6", "udp" or "udp6"; a "…6" one on [::] usually serves IPv4, too
 	Addr    netip.AddrPort // 0.0.0.0 and [::] are all addresses of the guest
-	UID     int            // who made it
-	PID     int            // who has it open, of several the oldest; 0 where none is seen
+	UID     int            // user who made it
+	PID     int            // process that has it open, of several the oldest; 0 if none is seen
 	Name    string         // that process's name
-	Process string         // id of the process that the agent started to which it belongs; "" without one
+	Process string         // id of the agent's process that it descends from; "" without one
 }
 
 // Ports returns the ports of the guest that are listened on, ordered by number.
@@ -30,8 +30,8 @@ func (c *Client) Ports(ctx context.Context) ([]Port, error) {
 	return portsFromWire(response.GetPorts()), nil
 }
 
-// PortChange is what happened to the guest's ports: those that are listened on
-// now, or by another process, and those that are not any more.
+// PortChange is what changed about the guest's ports: those that are now
+// listened on, or by another process, and those that no longer are.
 type PortChange struct {
 	Opened, Closed []Port
 }
@@ -45,10 +45,10 @@ type PortWatch struct {
 }
 
 // WatchPorts begins to watch. The first change is all that is listened on, and
-// comes at once. What opens is told within about a second, and within a tenth of
-// one after processes were started; what lasts less long may not be told. The
-// watch, which ctx ends as well, must be closed. It does not outlive its
-// connection: after [ErrUnavailable] watch again.
+// comes at once. A port that opens is reported within about a second, and within
+// a tenth of one after processes were started; one that closes sooner may not be
+// reported. The caller must close the watch; the end of ctx ends it as well. It
+// does not outlive its connection: after [ErrUnavailable], watch again.
 func (c *Client) WatchPorts(ctx context.Context) (*PortWatch, error) {
 	callCtx, cancel := context.WithCancel(ctx)
 	call, err := c.net.WatchPorts(callCtx, &guestdv1.WatchPortsRequest{})

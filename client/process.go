@@ -13,8 +13,8 @@ import (
 )
 
 // Process names a process in the guest, alive or ended. Making one asks nobody:
-// each method does, and says [ErrProcessNotFound] if the agent does not know it
-// (any more) and [ErrStaleHandle] if it is one from before a reboot.
+// each method does, and returns [ErrProcessNotFound] if the agent does not know
+// it (any more) and [ErrStaleHandle] if it is one from before a reboot.
 type Process struct {
 	client *Client
 	id     string
@@ -25,14 +25,14 @@ type Process struct {
 // Process names a process by its id or handle.
 func (c *Client) Process(id string) *Process { return &Process{client: c, id: id} }
 
-// ID is the process's id.
+// ID returns the process's id.
 func (p *Process) ID() string { return p.id }
 
-// Handle is the id behind the boot id, which no other boot's process can have;
-// empty if the process was named by [Client.Process].
+// Handle returns the id prefixed by the boot id, which no process of another
+// boot can have; empty if the process was named by [Client.Process].
 func (p *Process) Handle() string { return p.handle }
 
-// PID is its process id in the guest's kernel; 0 if it was named by
+// PID returns its process id in the guest's kernel; 0 if it was named by
 // [Client.Process].
 func (p *Process) PID() int { return p.pid }
 
@@ -54,7 +54,7 @@ type ProcessInfo struct {
 	Exit        *ExitStatus // nil while it runs
 	Stdout      OutputRange // a terminal's output too
 	Stderr      OutputRange
-	Subscribers int // streams that read its output now
+	Subscribers int // streams reading its output at that moment
 }
 
 // Running reports whether it had not ended.
@@ -67,9 +67,9 @@ type OutputRange struct {
 }
 
 // Start starts a process that belongs to no connection; its output is kept for
-// who attaches. If Spec.ID is in use by a process of the same spec it returns
-// that one. A connection that breaks during the call does not make it start
-// twice.
+// whoever attaches. If Spec.ID is in use by a process of the same spec, Start
+// returns that one. A connection that breaks during the call does not make it
+// start twice.
 func (c *Client) Start(ctx context.Context, spec Spec) (*Process, error) {
 	if spec.ID == "" {
 		spec.ID = newID()
@@ -138,8 +138,8 @@ func (p *Process) signal(ctx context.Context, signal Signal, scope SignalScope, 
 // Kill kills the process and everything that descends from it.
 func (p *Process) Kill(ctx context.Context) error { return p.Signal(ctx, SIGKILL, ScopeTree) }
 
-// WriteInput writes to the process's stdin and returns when its pipe or
-// terminal has taken everything, which may be never: give ctx an end.
+// WriteInput writes to the process's stdin and returns when its pipe or terminal
+// has taken everything, which may be never: give ctx a deadline.
 func (p *Process) WriteInput(ctx context.Context, data []byte) error {
 	for {
 		part := data[:min(len(data), wire.ChunkSize)]

@@ -54,9 +54,9 @@ type Reader struct {
 	err     error    // what comes after all of these
 }
 
-// Open opens a file for reading, once and in order. The reader, which ctx ends
-// as well, must be closed. The end of the file is io.EOF only if its checksum is
-// right; if not, Read's error is [ErrChecksum].
+// Open opens a file for reading, once and in order. The caller must close the
+// reader; the end of ctx ends it as well. The end of the file is io.EOF only if
+// its checksum is right; if not, Read's error is [ErrChecksum].
 func (f *Files) Open(ctx context.Context, path string, o ReadOptions) (*Reader, error) {
 	request := &guestdv1.ReadRequest{
 		Context:      f.where(),
@@ -100,10 +100,10 @@ func (r *Reader) begin() error {
 	return nil
 }
 
-// Info is the file as it was opened.
+// Info describes the file as it was when it was opened.
 func (r *Reader) Info() *FileInfo { return r.info }
 
-// Restarts is how often a followed file began anew.
+// Restarts returns how often a followed file started over.
 func (r *Reader) Restarts() int { return r.restarts }
 
 // Read reads the next bytes.
