@@ -35,7 +35,7 @@ type DownloadOptions struct {
 	// Base is where a relative guest path begins. Default: the user's home.
 	Base string
 
-	// Owners is what becomes of the owners of a tree here. With OwnersUser,
+	// Owners says what happens to the owners of a tree here. With OwnersUser,
 	// files also lose setuid and setgid: whoever rules the guest chose them.
 	Owners Owners
 	// Exclude lists what to leave out of a tree, as WalkOptions.Exclude does.
@@ -44,7 +44,7 @@ type DownloadOptions struct {
 	OneFilesystem bool
 	// NoXattrs leaves extended attributes out of a tree.
 	NoXattrs bool
-	// KeepExisting leaves files that are there already as they are, and counts
+	// KeepExisting leaves files that exist already as they are, and counts
 	// them as skipped.
 	KeepExisting bool
 

@@ -25,10 +25,10 @@ const (
 	SIGSTOP Signal = "STOP"
 )
 
-// SignalScope is who gets a signal.
+// SignalScope says which processes get a signal.
 type SignalScope int
 
-// Who gets a signal.
+// The scopes.
 const (
 	// ScopeGroup is the process group; on a terminal that of the session's
 	// leader.

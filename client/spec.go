@@ -14,9 +14,9 @@ import (
 // Spec says what to run in the guest and how. Exactly one of Args, Script and
 // Login is needed; everything else has a useful zero value.
 type Spec struct {
-	// ID names the process, so that it can be found again: 1 to 128 characters
-	// of [A-Za-z0-9._-], not beginning with "." or "-". Starting a second one of
-	// the same id and spec gives the first. Default: a random one.
+	// ID names the process, so that it can be found again: 1 to 64 characters of
+	// [A-Za-z0-9._-], the first a letter or digit. Starting a second one of the
+	// same id and spec returns the first. Default: a random one.
 	ID string
 
 	// Args is the program and its arguments. Args[0] is looked up in PATH of
@@ -64,7 +64,7 @@ type Spec struct {
 	// KillGrace is the time between SIGTERM and SIGKILL. Zero: 5 s.
 	KillGrace time.Duration
 
-	// OutputBuffer is how many bytes of each stream the agent keeps for who
+	// OutputBuffer is how many bytes of each stream the agent keeps for whoever
 	// attaches later, or again. Zero: 1 MiB.
 	OutputBuffer int64
 
@@ -214,7 +214,7 @@ func outputMode(discard, merge bool) guestdv1.OutputMode {
 	}
 }
 
-// specFromWire is what the agent tells of a process's spec.
+// specFromWire translates what the agent reports of a process's spec.
 func specFromWire(p *guestdv1.ProcessSpec) Spec {
 	if p == nil {
 		return Spec{}

@@ -31,12 +31,12 @@ type Skip struct {
 	Reason string // in a few words
 }
 
-// Owners is what becomes of a tree's owners on the other side.
+// Owners says what happens to a tree's owners on the other side.
 type Owners int
 
 const (
-	// OwnersUser gives everything to who makes it: the user in the guest, or
-	// this program's.
+	// OwnersUser gives everything to the user who writes it: the one in the
+	// guest, or this program's.
 	OwnersUser Owners = iota
 	// OwnersNumeric keeps numbers; it needs root's rights.
 	OwnersNumeric
@@ -123,8 +123,8 @@ func archiveError(err error) error {
 	return err
 }
 
-// resumeID names what is moved by what it consists of: when anything changes,
-// nothing is resumed.
+// resumeID derives a name from all that identifies the transfer: if any of it
+// changes, nothing is resumed.
 func resumeID(parts ...any) string {
 	sum := sha256.Sum256(fmt.Append(nil, parts...))
 	return hex.EncodeToString(sum[:16])

@@ -22,48 +22,47 @@ const treeDataField protowire.Number = 2
 
 // UploadOptions says how to upload.
 type UploadOptions struct {
-	// User is as whom to write, NAME|UID[:GROUP|GID]. Default: the agent's own
-	// user.
+	// User is the user to write as, NAME|UID[:GROUP|GID]. Default: the agent's
+	// own user.
 	User string
 	// Base is where a relative guest path begins. Default: the user's home.
 	Base string
 
-	// Owners is what becomes of the owners.
+	// Owners says what happens to the owners.
 	Owners Owners
-	// Exclude lists what of a tree to leave out, in the manner of gitignore.
+	// Exclude lists what to leave out of a tree, in the manner of gitignore.
 	Exclude []string
 	// NoXattrs leaves extended attributes out of a tree.
 	NoXattrs bool
-	// KeepExisting leaves files that are there already as they are, and counts
+	// KeepExisting leaves files that exist already as they are, and counts
 	// them as skipped.
 	KeepExisting bool
-	// SkipUnreadable leaves out what of a tree cannot be read here, instead of
-	// failing.
+	// SkipUnreadable leaves out what cannot be read here, instead of failing.
 	SkipUnreadable bool
 
-	// Resume goes on with an upload of the same file that broke off, and
-	// leaves what it sent in the guest, for up to 24 hours, if this one does.
-	// Trees cannot be resumed.
+	// Resume continues an interrupted upload of the same file, and, if this one
+	// is interrupted, leaves what it sent in the guest for up to 24 hours. Trees
+	// cannot be resumed.
 	Resume bool
 	// Sync waits until a file is on the guest's device.
 	Sync bool
-	// Checksum is what the guest checks a file by.
+	// Checksum is how the guest checks a file.
 	Checksum Checksum
 
-	// Progress is told how far it has come, about ten times a second and once
-	// at the end, always from the same goroutine. Nil: nobody is.
+	// Progress is called about ten times a second and once at the end, always
+	// from the same goroutine. Nil: progress is not reported.
 	Progress func(Progress)
 }
 
-// Upload copies a local file or directory into the guest, with modes and times;
-// of a directory also links, holes and extended attributes. A path that is a
-// symbolic link is followed. GuestPath is the target itself, not the directory
-// to put it in. Missing parents are made.
+// Upload copies a local file or directory into the guest, with modes and times,
+// and of a directory also links, holes and extended attributes. A path that is a
+// symbolic link is followed. The guestPath is the target itself, not the
+// directory to put it in. Missing parents are made.
 //
 // A file takes the target's place in one step, when it is complete and checked.
-// What is appended to it meanwhile is left out, and told as a skip.
-// If the connection breaks it is sent again: the rest with Resume, else the
-// whole. A directory is merged into one that is there, file by file; what was
+// What is appended to it meanwhile is left out, and reported as a skip.
+// If the connection breaks, the rest of it is sent again with Resume, else all
+// of it. A directory is merged into an existing one, file by file; what was
 // unpacked before an error stays.
 func (c *Client) Upload(ctx context.Context, localPath, guestPath string, o UploadOptions) (Transfer, error) {
 	info, err := os.Stat(localPath)
@@ -168,7 +167,7 @@ func (w *fileWrite) repeat(ctx context.Context, source io.ReadSeeker, m *meter) 
 	return err
 }
 
-// mayRepeat reports whether an error may be got over.
+// mayRepeat reports whether another attempt makes sense after an error.
 func (w *fileWrite) mayRepeat(err error) bool {
 	if lost, ok := errors.AsType[*ConnectionError](err); ok {
 		return lost.Lost || w.most > 0

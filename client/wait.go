@@ -77,9 +77,9 @@ type WaitResult struct {
 }
 
 // Wait returns when the first of the conditions is true; without one, when the
-// process has ended. The agent watches, nothing polls. It waits as long as ctx
-// allows, through broken connections too. That the process ended, with whatever
-// code, is no error.
+// process has ended. The agent watches; the client does not poll. It waits as
+// long as ctx allows, across broken connections too. The end of the process,
+// with whatever code, is not an error.
 func (p *Process) Wait(ctx context.Context, conditions ...Condition) (WaitResult, error) {
 	request := &guestdv1.WaitRequest{Process: p.key()}
 	for _, condition := range conditions {

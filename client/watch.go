@@ -11,7 +11,7 @@ import (
 
 // WatchOptions says what to watch.
 type WatchOptions struct {
-	Recursive bool             // everything below too, also directories that come later
+	Recursive bool             // everything below too, including directories made later
 	Exclude   []string         // patterns as WalkOptions.Exclude
 	Types     []WatchEventType // default: all
 }
@@ -22,17 +22,17 @@ type WatchEventType int
 // Kinds of changes.
 const (
 	Created    WatchEventType = iota + 1 // came into being, or was moved in
-	Modified                             // content changed; several in a row may be told as one
-	Closed                               // was closed by one who could write
+	Modified                             // content changed; several in a row may be reported as one
+	Closed                               // was closed after being open for writing
 	Attributes                           // permissions, owner, times or link count changed
 	Removed                              // went away, or was moved out
 	Renamed                              // was moved within; OldPath says from where
 
-	Overflow WatchEventType = -1 // changes were lost: look at everything anew
+	Overflow WatchEventType = -1 // changes were lost: look at everything again
 	Gone     WatchEventType = -2 // the watched path itself is gone; nothing follows
 )
 
-// String is the kind in lower case.
+// String returns the kind in lower case.
 func (t WatchEventType) String() string {
 	switch t {
 	case Created:
@@ -76,9 +76,9 @@ type Watch struct {
 }
 
 // Watch begins to watch a file, a directory or a tree. Once it has returned, no
-// change is missed without an Overflow. The watch, which ctx ends as well, must
-// be closed. It does not outlive its connection: after [ErrUnavailable] watch
-// again and look at everything anew.
+// change is missed without an Overflow. The caller must close the watch; the end
+// of ctx ends it as well. It does not outlive its connection: after
+// [ErrUnavailable], watch again and look at everything again.
 func (f *Files) Watch(ctx context.Context, path string, o WatchOptions) (*Watch, error) {
 	request := &guestdv1.WatchRequest{Context: f.where(), Recursive: o.Recursive, Exclude: o.Exclude}
 	request.Path, request.RawPath = toWire(path)
@@ -109,7 +109,7 @@ func (f *Files) Watch(ctx context.Context, path string, o WatchOptions) (*Watch,
 	}, nil
 }
 
-// Directories is how many directories were watched at the beginning.
+// Directories returns how many directories were watched at the beginning.
 func (w *Watch) Directories() int { return w.directories }
 
 // Next returns the next change; io.EOF after Gone.

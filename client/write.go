@@ -26,15 +26,16 @@ type WriteMode int
 const (
 	// Atomic writes a temporary file in the same directory, which then takes
 	// the target's place: nobody sees half of it, and a write that fails leaves
-	// the old file as it was. Of a symbolic link, what it leads to is replaced.
+	// the old file as it was. If the target is a symbolic link, the file it
+	// leads to is replaced.
 	Atomic WriteMode = iota
-	// Exclusive is Atomic, and fails with fs.ErrExist if there is a target.
+	// Exclusive is Atomic, and fails with fs.ErrExist if the target exists.
 	Exclusive
-	// Overwrite cuts the file to nothing, or makes it, and writes in place.
+	// Overwrite truncates or creates the file, and writes in place.
 	Overwrite
-	// Append writes at the end of the file, or makes it.
+	// Append writes at the end of the file, or creates it.
 	Append
-	// Update writes in place from Offset on, and cuts nothing.
+	// Update writes in place from Offset on, without truncating.
 	Update
 )
 
@@ -71,34 +72,34 @@ type WriteOptions struct {
 	Sync bool
 
 	// Size is how many bytes the file will have, if that is known: a full disk
-	// is then told at once, and another size in the end is an error. 0: not
+	// is then reported at once, and another size in the end is an error. 0: not
 	// known.
 	Size int64
 	// Offset is where Update begins.
 	Offset int64
 
-	// ResumeID, 1 to 64 characters of [A-Za-z0-9._-], makes the write
-	// resumable: what arrived stays in the guest for up to 24 hours when it
-	// breaks off, and the next write of the same path, id and content sends
-	// only the rest. Atomic and Exclusive only.
+	// ResumeID, 1 to 64 characters of [A-Za-z0-9._-], makes the write resumable:
+	// if it is interrupted, what arrived stays in the guest for up to 24 hours,
+	// and the next write of the same path, id and content sends only the rest.
+	// Atomic and Exclusive only.
 	ResumeID string
 
 	// Checksum is what the guest checks before the file takes its place.
 	Checksum Checksum
 }
 
-// WriteFile writes what r has to a file and returns the file as it is then.
-// With a ResumeID, r begins at the file's start all the same: what the guest has
+// WriteFile writes the content of r to a file and describes the result. With a
+// ResumeID, r must still begin at the file's start: what the guest has already
 // is read and checked, but not sent.
 //
-// An error of r ends the write as any other does: an atomic one leaves the old
-// file as it was.
+// An error of r ends the write like any other: an atomic one leaves the old file
+// as it was.
 func (f *Files) WriteFile(ctx context.Context, path string, r io.Reader, o WriteOptions) (*FileInfo, error) {
 	w := &fileWrite{files: f, path: path, options: o}
 	return w.run(ctx, r)
 }
 
-// WriteBytes is WriteFile of bytes.
+// WriteBytes is WriteFile of a byte slice.
 func (f *Files) WriteBytes(ctx context.Context, path string, data []byte, o WriteOptions) (*FileInfo, error) {
 	if o.Size == 0 && o.Mode <= Exclusive {
 		o.Size = int64(len(data))
@@ -237,7 +238,8 @@ func (w *fileWrite) start(resumed int64) (*guestdv1.WriteRequest, error) {
 	return &guestdv1.WriteRequest{Part: &guestdv1.WriteRequest_Start{Start: start}}, nil
 }
 
-// send sends the rest of r. Io.EOF means that the agent has ended the call.
+// send sends the rest of r. The error io.EOF means that the agent has ended the
+// call.
 func (w *fileWrite) send(call guestdv1.FileService_WriteClient, r io.Reader, sum hash.Hash) error {
 	sender := bulkSender{call: call, field: writeDataField, pool: &w.files.client.pool}
 	at := w.resumedAt

@@ -40,7 +40,7 @@ var (
 	ErrNever = errors.New("condition can no longer come true")
 )
 
-// ErrProcessDone is what a signal to a process that has gone gives. It is
+// ErrProcessDone is the error of a signal to a process that has ended. It is
 // [os.ErrProcessDone].
 var ErrProcessDone = os.ErrProcessDone
 

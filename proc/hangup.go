@@ -7,10 +7,10 @@ import "os"
 // Hangup closes the agent's ends of everything the process has open to it, as
 // a line that breaks. The kernel tells a terminal's session with SIGHUP, a
 // reader of a pipe with the end of its input, a writer with SIGPIPE or EPIPE.
-// Nothing is killed: who has left the terminal's session and writes elsewhere
-// goes on. Output that was not read yet is kept, what comes later is not, and
-// the exit is reported as ever. Hanging up again, or what has ended, does
-// nothing.
+// Nothing is killed: a process that has left the terminal's session and writes
+// elsewhere goes on. Output that was not read yet is kept, what comes later is
+// not, and the exit is reported as usual. Hanging up twice, or a process that
+// has ended, does nothing.
 func (p *Process) Hangup() {
 	p.inMu.Lock()
 	p.inClosed = true
@@ -24,7 +24,7 @@ func (p *Process) Hangup() {
 }
 
 // CloseOutput closes the agent's end of an output pipe, as a reader that goes
-// away: who writes to it from now on gets SIGPIPE. On a terminal, which has no
+// away: whoever writes to it from now on gets SIGPIPE. On a terminal, which has no
 // directions, and for a stream that is no pipe it does nothing.
 func (p *Process) CloseOutput(s Stream) {
 	f := p.io.stdout

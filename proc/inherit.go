@@ -142,7 +142,7 @@ func (i inheritance) settleFiles(pid int) {
 const filesPerProcess = 5
 
 // raiseFileLimit raises the agent's RLIMIT_NOFILE, as far as it may, to what
-// so many processes take. It returns what it was before if it did.
+// that many processes need. It returns the limit from before if it raised it.
 func raiseFileLimit(processes int) *unix.Rlimit {
 	want := uint64(processes)*filesPerProcess + 1024
 	for _, f := range readFields("/proc/sys/fs/nr_open") {

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The shim's descriptors beside 0, 1 and 2.
+// The shim's descriptors besides 0, 1 and 2.
 const (
 	shimRequestFD = 3 // a memfd with a shimRequest
 	shimStatusFD  = 4 // takes a shimFailure; closed by exec

@@ -86,7 +86,7 @@ type Spec struct {
 // StdinMode says what standard input is.
 type StdinMode int
 
-// The ways of standard input.
+// The kinds of standard input.
 const (
 	StdinNone StdinMode = iota // /dev/null
 	StdinPipe                  // a pipe, written with Process.Write
@@ -95,7 +95,7 @@ const (
 // OutputMode says what an output descriptor is.
 type OutputMode int
 
-// The ways of an output descriptor.
+// The kinds of output descriptors.
 const (
 	OutputPipe    OutputMode = iota // a pipe, kept in the ring of its stream
 	OutputDiscard                   // /dev/null
@@ -138,5 +138,5 @@ type Limits struct {
 	SwapMax    *int64 // bytes; a pointer because 0, no swap, is a limit
 	PidsMax    int64  // processes and threads (pids.max)
 	CPUMillis  int64  // thousandths of one CPU (cpu.max)
-	CPUWeight  int64  // 1 to 10000, beside the 100 of others (cpu.weight)
+	CPUWeight  int64  // 1 to 10000, where others have 100 (cpu.weight)
 }

@@ -55,8 +55,8 @@ func (p *Process) Write(ctx context.Context, b []byte) (int, error) {
 	return n, fmt.Errorf("write to process %s: %w", p.id, errnoOf(err))
 }
 
-// widen gives a pipe more capacity, where the kernel grants it: who has no
-// privileges has a bound for all pipes together (pipe(7)).
+// widen gives a pipe more capacity, where the kernel grants it: all pipes of an
+// unprivileged user together are bounded (pipe(7)).
 func widen(f *os.File) {
 	_ = control(f, func(fd int) error {
 		_, err := unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, widePipe)

@@ -14,7 +14,7 @@ import (
 const drainBound = 10
 
 // supervise sees a process through to its end. It is the process's one
-// goroutine beside the pumps of its output, and sleeps in the poller.
+// goroutine besides the pumps of its output, and sleeps in the poller.
 func (p *Process) supervise() {
 	t := p.table
 	defer t.wg.Done()
