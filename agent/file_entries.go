@@ -48,7 +48,7 @@ func (b *entryBatch) add(entry *fsops.DirEntry, path string) error {
 	return err
 }
 
-// addName appends an entry that has but its name and type, because the file was
+// addName appends an entry that has only its name and type, because the file was
 // not to be described or could not be.
 func (b *entryBatch) addName(entry *fsops.DirEntry, path string) {
 	name, rawName := wirePath(entry.Name)

@@ -51,8 +51,8 @@ func (s *fileService) ReadFile(ctx context.Context, req *guestdv1.ReadFileReques
 }
 
 // readFull fills p. Of a FIFO or a device it takes what one read gives: to
-// wait for more could be for ever. io.EOF tells the end of the file, also
-// beside n > 0.
+// wait for more could be for ever. io.EOF is the end of the file, even with
+// n > 0.
 func readFull(ctx context.Context, read func(context.Context, []byte) (int, error), p []byte, special bool) (n int, err error) {
 	for n < len(p) {
 		m, err := read(ctx, p[n:])

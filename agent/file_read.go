@@ -157,7 +157,7 @@ func (s *readStream) send(buf *[]byte) error {
 	return s.SendMsg(&wire.Data{Field: readDataField, Payload: payload})
 }
 
-// restart tells that the file starts anew.
+// restart tells that the file starts over.
 func (s *readStream) restart() error {
 	info, err := s.now()
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 )
 
 // watchCoalesce is how long changes are gathered after the first, so that a
-// file which is written in a thousand pieces is told of a few times.
+// file that is written in a thousand pieces is reported a few times.
 const watchCoalesce = 10 * time.Millisecond
 
 // watchBatch is the most changes in one message; with the longest paths they

@@ -95,7 +95,7 @@ type waitingConns struct {
 	conns map[string]*waitingConn
 }
 
-// waitingConn is one of them. Who takes it out of the map owns it.
+// waitingConn is one of them. Whoever takes it out of the map owns it.
 type waitingConn struct {
 	net.Conn
 	queue *waitingQueue

@@ -70,15 +70,15 @@ type Config struct {
 	// stays the caller's, who closes it after the server; nil: there is no SSH
 	// server, and AccessService refuses every call.
 	Access *access.Store
-	// Version is the build's version as GetInfo tells it; empty is "(devel)".
+	// Version is the build's version as GetInfo reports it; empty is "(devel)".
 	Version string
-	// Features is Capabilities.features, beside those that New knows by itself:
-	// "ssh", where there is Access.
+	// Features is added to Capabilities.features, besides those that New knows
+	// by itself: "ssh", where there is Access.
 	Features []string
-	// VsockCID tells the machine's own context id, if it is known by now;
+	// VsockCID returns the machine's own context id, if it is known by now;
 	// nil: never known. It is called for every GetInfo and must not block.
 	VsockCID func() (cid uint32, ok bool)
-	// Refused tells how many connections the listeners have refused; nil:
+	// Refused returns how many connections the listeners have refused; nil:
 	// none. It must not block.
 	Refused func() uint64
 	// Allow lists what a client may call: services ("guestd.v1.FileService")

@@ -12,7 +12,7 @@ import (
 )
 
 // The input that one Exec stream may have waiting for a process that does not
-// read, beside the piece that is being written: in bytes and in messages.
+// read, besides the piece that is being written: in bytes and in messages.
 // Beyond it the stream is not read on, which is what holds the client back;
 // signals that it sends behind that much input wait with it.
 const (
@@ -133,7 +133,7 @@ func writeAll(ctx context.Context, p *proc.Process, data mem.BufferSlice) error 
 	return nil
 }
 
-// poke wakes who waits on c, a channel of capacity 1.
+// poke wakes whoever waits on c, a channel of capacity 1.
 func poke(c chan struct{}) {
 	select {
 	case c <- struct{}{}:

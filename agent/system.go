@@ -154,7 +154,7 @@ func osRelease(paths ...string) (id, version string) {
 	return "", ""
 }
 
-// openDescriptors counts the agent's descriptors; the one that counts is not counted.
+// openDescriptors counts the agent's descriptors, without the one it counts them by.
 func openDescriptors() uint32 {
 	dir, err := os.Open("/proc/self/fd")
 	if err != nil {

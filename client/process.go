@@ -63,7 +63,7 @@ func (i *ProcessInfo) Running() bool { return i.Exit == nil }
 // OutputRange is what the agent keeps of an output stream, as absolute offsets.
 type OutputRange struct {
 	Oldest uint64 // of the oldest byte kept
-	End    uint64 // behind the newest
+	End    uint64 // after the newest
 }
 
 // Start starts a process that belongs to no connection; its output is kept for

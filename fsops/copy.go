@@ -36,7 +36,7 @@ type CopyResult struct {
 // A file is replaced atomically, and to may be a symbolic link to it, but never
 // a directory. A directory that is there already is filled up and keeps its
 // attributes; symbolic links below it are replaced, not followed. A recursive
-// copy goes on behind what cannot be copied and returns the first error, whose
+// copy continues after what cannot be copied and returns the first error, whose
 // path is that of the file. From and to the same is EINVAL; a copy into the tree
 // itself leaves the copy out of the copy.
 func (f *FS) Copy(ctx context.Context, from, to string, opts CopyOptions) (CopyResult, error) {

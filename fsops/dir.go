@@ -19,7 +19,7 @@ type DirEntry struct {
 	Name   string    // bytes, never "." or ".."
 	Type   uint32    // S_IFMT bits as in [FileInfo.Mode]; 0 where the file system does not say
 	Ino    uint64    // inode number in the directory; at a mount point not the one that stat gives
-	Cookie int64     // the position behind this entry, for [ReadDirOptions] and [Dir.SeekCookie]
+	Cookie int64     // the position after this entry, for [ReadDirOptions] and [Dir.SeekCookie]
 	Info   *FileInfo // as of lstat, where it was asked for
 	Err    error     // why Info was asked for and is not there
 }
@@ -29,7 +29,7 @@ type DirEntry struct {
 type ReadDirOptions struct {
 	Stat   bool  // fill Info; an entry removed in the meantime is left out
 	Sorted bool  // by the bytes of the names; bounded by [Config.MaxSorted]
-	Cookie int64 // begin behind the entry that had this cookie; 0 at the beginning
+	Cookie int64 // begin after the entry that had this cookie; 0 at the beginning
 	Limit  int   // at most so many entries; 0 is all
 }
 
@@ -119,7 +119,7 @@ func (f *FS) OpenDir(ctx context.Context, path string) (*Dir, error) {
 func (d *Dir) Path() string { return d.path }
 
 // Next returns the next entries, up to limit, with their infos if stat is set.
-// It returns at least one, or an error: io.EOF behind the last. The slice is
+// It returns at least one, or an error: io.EOF after the last. The slice is
 // the caller's.
 func (d *Dir) Next(ctx context.Context, limit int, stat bool) (entries []DirEntry, err error) {
 	return d.NextBatch(ctx, new(DirBatch), limit, stat)
@@ -142,7 +142,7 @@ func (d *Dir) NextBatch(ctx context.Context, batch *DirBatch, limit int, stat bo
 	return entries, pathError("readdir", d.path, err)
 }
 
-// SeekCookie goes to the position behind the entry that had the cookie; 0 is
+// SeekCookie goes to the position after the entry that had the cookie; 0 is
 // the beginning. A cookie is good for any Dir of the same directory, though
 // not on every file system after it has changed.
 func (d *Dir) SeekCookie(cookie int64) error {

@@ -26,7 +26,7 @@ type RemoveResult struct {
 
 // Remove removes path: a symbolic link itself, never what it points to. A
 // recursive removal goes down through descriptors, so that whoever moves things
-// meanwhile cannot lead it elsewhere, goes on behind what it cannot remove, and
+// meanwhile cannot lead it elsewhere, continues after what it cannot remove, and
 // returns the first error, whose path is that of the file. A path that ends
 // with "." or ".." is EINVAL, the root EBUSY.
 func (f *FS) Remove(ctx context.Context, path string, opts RemoveOptions) (RemoveResult, error) {

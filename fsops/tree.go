@@ -94,7 +94,7 @@ func (f *FS) Upload(ctx context.Context, r io.Reader, dest string, opts UploadOp
 type DownloadOptions struct {
 	// ContentsOnly names the entries from the directory itself ("./a") rather
 	// than with its name in front ("dir/a"). A link at the path is then
-	// followed, as with a slash behind the path.
+	// followed, as with a slash after the path.
 	ContentsOnly bool
 	// Exclude leaves out what matches; see [archive.PackOptions].
 	Exclude []string

@@ -18,7 +18,7 @@ type WalkEntry struct {
 
 	// Err says why the content of this directory is missing from the walk, or
 	// is not all there. Such an entry comes after the one that announced the
-	// directory, and the walk goes on behind it.
+	// directory, and the walk continues after it.
 	Err error
 }
 

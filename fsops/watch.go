@@ -169,7 +169,7 @@ func (w *Watcher) wants(kind EventKind) bool {
 func (w *Watcher) Directories() int { return len(w.tree.byWD) }
 
 // Next waits for changes and returns them in order. It returns at least one, or
-// an error: that of ctx, fs.ErrClosed, or io.EOF behind EventGone.
+// an error: that of ctx, fs.ErrClosed, or io.EOF after EventGone.
 func (w *Watcher) Next(ctx context.Context) ([]Event, error) {
 	stop := context.AfterFunc(ctx, func() { w.setDeadline(longAgo) })
 	defer stop()

@@ -310,7 +310,7 @@ func (w *Watcher) end() {
 	}
 }
 
-// overflow reports lost events and finds out anew which directories there are:
+// overflow reports lost events and finds out again which directories there are:
 // some may have been made, moved or removed.
 func (w *Watcher) overflow() {
 	// Other halves that have not come are among what was lost.

@@ -77,7 +77,7 @@ func newCp(a *app) *cobra.Command {
 	flags.BoolVarP(&f.noTarget, "no-target-directory", "T", false, "DST is the copy's own path, also if it is a directory")
 	flags.BoolVarP(&f.keep, "no-clobber", "n", false, "leave files that are there as they are")
 	flags.BoolVar(&f.noXattrs, "no-xattrs", false, "leave extended attributes out")
-	flags.BoolVar(&f.noResume, "no-resume", false, "begin anew, and leave nothing behind when it breaks off")
+	flags.BoolVar(&f.noResume, "no-resume", false, "start over, and leave nothing behind when it breaks off")
 	flags.BoolVar(&f.noProgress, "no-progress", false, "show no progress on a terminal")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing but errors")
 	flags.BoolVarP(&f.recursive, "recursive", "r", false, "nothing: trees are always copied")

@@ -179,7 +179,7 @@ func (a *app) hint(err error) string {
 	address, _ := vsock.ParseAddr(broken.Agent)
 	switch {
 	case broken.Lost:
-		return "the guest may have gone down, or its agent may have been started anew; 'guestctl ps -a' tells what still runs"
+		return "the guest may have gone down, or its agent may have been restarted; 'guestctl ps -a' tells what still runs"
 	case errors.Is(err, vsock.ErrBadReply):
 		return "that socket is not a VMM's vsock multiplexer; a plain unix socket is addressed as unix:PATH"
 	case errors.Is(err, fs.ErrNotExist) && address.Transport == vsock.Unix:

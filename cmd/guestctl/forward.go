@@ -23,7 +23,7 @@ type forwardFlags struct {
 const forwardLong = `Carry connections between this machine and the guest, until interrupted. No
 network between the two is needed.
 
-SPEC is LISTEN:TARGET. This machine listens, and each connection is made anew
+SPEC is LISTEN:TARGET. This machine listens, and each connection is made again
 from inside the guest; with -R it is the other way round. Each of the two is
 
   PORT          of the loopback address; 0 lets the system choose, where it
@@ -33,7 +33,7 @@ from inside the guest; with -R it is the other way round. Each of the two is
 
 and a single PORT is the same on both sides. Behind the target "/udp" makes it
 UDP. What listens where is told on stderr, and what went wrong with a
-connection. When the agent is started anew, forwarding goes on with it.`
+connection. When the agent is restarted, forwarding goes on with it.`
 
 func newForward(a *app) *cobra.Command {
 	var f forwardFlags
@@ -240,7 +240,7 @@ const (
 )
 
 // serve carries the connections of a listener. One in the guest is gone with the
-// agent's connection, and is made anew.
+// agent's connection, and is made again.
 func (fw *forwarding) serve(ctx context.Context, spec *forwardSpec, l net.Listener) {
 	for pause := acceptPause; l != nil; {
 		conn, err := l.Accept()

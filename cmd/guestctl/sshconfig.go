@@ -48,7 +48,7 @@ left on this machine is a directory, ~/.local/share/guestd/NAME ($XDG_DATA_HOME,
 set), with the private key, readable by you alone, and the guest's host key. Whoever
 copies that key may come in as long as the grant lives: 'guestctl revoke' ends it.
 
-After that time, and when the guest or its agent was started anew, ssh refuses; run
+After that time, and when the guest or its agent was restarted, ssh refuses; run
 the command again. Each time makes a new key in place of the old one; connections
 that are open stay. --key takes a key of yours instead, and writes none.
 

@@ -24,7 +24,7 @@ const watchLong = `Print changes of a file or directory in the guest as they hap
 path, relative to the watched one. It ends when PATH itself is gone, after the
 number of events that -n asks for, or when it is interrupted. Events are created,
 modified, closed (after writing), attributes, removed, renamed, and overflow:
-then changes were lost, and everything has to be looked at anew.
+then changes were lost, and everything has to be looked at again.
 
 "watching" on stderr says that nothing is missed from now on.`
 

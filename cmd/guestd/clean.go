@@ -13,11 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cleanMark is in the environment of an agent that has started itself anew, so
+// cleanMark is in the environment of an agent that has restarted itself, so
 // that it does so once.
 const cleanMark = "GUESTD_CLEAN_START"
 
-// startClean starts the agent anew if whoever started it left it blocked
+// startClean restarts the agent if whoever started it left it blocked
 // signals. Go hands them down to every child, where package proc would have to
 // repair them at ten times the cost of a plain start; a new execution of the
 // same process begins without.

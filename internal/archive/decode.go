@@ -80,7 +80,7 @@ func (d *decoder) end() error {
 		}
 		n += len(b)
 	}
-	return fmt.Errorf("data behind the end of the archive: %w", ErrHeader)
+	return fmt.Errorf("data after the end of the archive: %w", ErrHeader)
 }
 
 // meta takes in a header that only describes the next one, if this is one.

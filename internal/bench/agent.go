@@ -103,7 +103,7 @@ func cpuTime(pid int) (time.Duration, error) {
 	return time.Duration(ticks) * tick, nil
 }
 
-// resetPeak makes VmHWM begin anew (proc(5), clear_refs).
+// resetPeak makes VmHWM start over (proc(5), clear_refs).
 func resetPeak(pid int) error {
 	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // How soon a dead agent is started again: the delay doubles with each death
-// and starts anew once an agent has lived for a while. It never gives up,
+// and starts over once an agent has lived for a while. It never gives up,
 // since a guest without an agent is lost.
 const (
 	firstDelay = 50 * time.Millisecond

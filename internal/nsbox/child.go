@@ -88,7 +88,7 @@ func childMain() error {
 // dieWithStarter asks the kernel to kill us when the thread that started us
 // ends. The wish belongs to a thread, and only that of the one which calls
 // execve lasts; an execve that gains rights, as the second step's, drops it. So
-// each step asks anew and stays on its thread.
+// each step asks again and stays on its thread.
 func dieWithStarter() error {
 	runtime.LockOSThread()
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(syscall.SIGKILL), 0, 0, 0); err != nil {

@@ -4,7 +4,7 @@
 // the same files but knows no login shell, caches the current user for the
 // life of the process, and cannot resolve a numeric uid that has no entry. A
 // guest may add users at any time, and an image without /etc/passwd must still
-// run things as 0 or 1000, so every lookup reads the files anew.
+// run things as 0 or 1000, so every lookup reads the files again.
 package passwd
 
 import (

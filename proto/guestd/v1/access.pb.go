@@ -663,7 +663,7 @@ func (x *GrantInfo) GetRevoked() bool {
 	return false
 }
 
-// HostKey is the key by which SSH clients know the guest. It is made anew when
+// HostKey is the key by which SSH clients know the guest. It is made again when
 // the agent starts.
 type HostKey struct {
 	state protoimpl.MessageState `protogen:"open.v1"`

@@ -1893,7 +1893,7 @@ func (x *ReadEnd) GetChecksum() *Checksum {
 	return nil
 }
 
-// ReadRestarted says that a followed file starts anew.
+// ReadRestarted says that a followed file starts over.
 type ReadRestarted struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The file as it is now.
@@ -4857,7 +4857,7 @@ type WatchResponse_Changes struct {
 }
 
 type WatchResponse_Overflow struct {
-	// Changes were lost: look at everything anew.
+	// Changes were lost: look at everything again.
 	Overflow *WatchOverflow `protobuf:"bytes,3,opt,name=overflow,proto3,oneof"`
 }
 
