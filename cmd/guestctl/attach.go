@@ -22,8 +22,8 @@ type attachFlags struct {
 	detachKeys string
 }
 
-const attachLong = `Be with a process that runs in the guest: its output comes here, this stdin goes
-to it, and guestctl ends with its exit code.
+const attachLong = `Connect to a process that is running in the guest: its output is shown here,
+stdin is passed on to it, and guestctl exits with its exit code.
 
 Output is shown from now on; with --replay what is kept of it first. Stdin is
 passed on if the process has one ('run -i', 'run -t', 'exec --keep -i'), and its
@@ -32,14 +32,14 @@ follows its size; Ctrl-P Ctrl-Q then leaves the process running and ends
 guestctl. INT, QUIT, USR1 and USR2 sent to guestctl go to the process; TERM and
 HUP leave it alone and end guestctl.
 
-If the connection breaks, guestctl goes on where it was as soon as the agent is
-reached again.`
+If the connection breaks, guestctl resumes where it was as soon as the agent can
+be reached again.`
 
 func newAttach(a *app) *cobra.Command {
 	var f attachFlags
 	cmd := &cobra.Command{
 		Use:   "attach [flags] ID",
-		Short: "Be with a process that runs already",
+		Short: "Connect to a process that is already running",
 		Long:  attachLong,
 		Example: `  guestctl attach web
   guestctl attach --replay --no-stdin build

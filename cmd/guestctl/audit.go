@@ -20,18 +20,18 @@ type auditFlags struct {
 	json     bool
 }
 
-const auditLong = `Print what happens at the SSH door, as it happens: who comes in, who is refused and
+const auditLong = `Print what happens on the SSH server, as it happens: who comes in, who is refused and
 why, what they run, what they forward, and who goes; with --files also each file
 operation of sftp, with --terminal also what terminals show. It ends after the
-number of events that -n asks for, or when it is interrupted. Nothing is told of
-what was before: 'guestctl sessions' lists who is in.
+number of events that -n asks for, or when it is interrupted. What happened before
+is not reported: 'guestctl sessions' lists who is in.
 
 --record writes what the first terminal shows from now on into a file that
 asciinema plays (asciicast version 2), that of the next terminal into one with
 ".2" before its extension, and so on. Files that exist are not overwritten.
 
 "watching" on stderr says that nothing is missed from now on. If events come faster
-than they are printed, the oldest are lost, and how many is said.`
+than they are printed, the oldest are lost, and their number is reported.`
 
 func newAudit(a *app) *cobra.Command {
 	var f auditFlags
@@ -50,7 +50,7 @@ func newAudit(a *app) *cobra.Command {
 	flags.BoolVar(&f.terminal, "terminal", false, "what terminals show too")
 	flags.BoolVar(&f.files, "files", false, "file operations of sftp too")
 	flags.StringVar(&f.record, "record", "", "record terminals into this `file`")
-	flags.IntVarP(&f.count, "count", "n", 0, "end after so many `events`")
+	flags.IntVarP(&f.count, "count", "n", 0, "end after this many `events`")
 	jsonFlag(cmd, &f.json)
 	return cmd
 }
@@ -109,7 +109,7 @@ func (a *app) printAudit(f *auditFlags, e *client.SSHEvent) error {
 	return err
 }
 
-// auditLine is what there is to say of an event beside its time and type.
+// auditLine is what there is to say of an event besides its time and type.
 func auditLine(e *client.SSHEvent) string {
 	var words []string
 	add := func(format string, args ...any) { words = append(words, fmt.Sprintf(format, args...)) }

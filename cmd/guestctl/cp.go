@@ -44,10 +44,10 @@ Several sources need a directory as DST. Missing parents are made. Symbolic
 links that are named as SRC are followed, those within a tree stay links.
 
 Modes, times to the nanosecond, and in trees links, holes and extended
-attributes are kept; files belong to who writes them, unless --owners says
-otherwise. A file takes its place in one step, when it is complete and its
-checksum is right. A file whose copy broke off is gone on with, where it broke,
-by the same command; of a tree, files are replaced one by one.
+attributes are kept; files belong to the user who writes them, unless --owners
+says otherwise. A file takes its place in one step, when it is complete and its
+checksum is right; the same command resumes a file whose copy was interrupted. The
+files of a tree are replaced one by one.
 
 What is in a guest is not trusted: a copy never writes outside DST.`
 
@@ -75,9 +75,9 @@ func newCp(a *app) *cobra.Command {
 	flags.StringArrayVar(&f.exclude, "exclude", nil, "leave out what matches this `pattern` (* ? [a-z] {a,b} **; without a slash: any name in the tree)")
 	flags.StringVar(&f.owners, "owners", "user", "owners on the other side: `user` (who writes), numeric or names (both want root's rights)")
 	flags.BoolVarP(&f.noTarget, "no-target-directory", "T", false, "DST is the copy's own path, also if it is a directory")
-	flags.BoolVarP(&f.keep, "no-clobber", "n", false, "leave files that are there as they are")
+	flags.BoolVarP(&f.keep, "no-clobber", "n", false, "leave existing files as they are")
 	flags.BoolVar(&f.noXattrs, "no-xattrs", false, "leave extended attributes out")
-	flags.BoolVar(&f.noResume, "no-resume", false, "start over, and leave nothing behind when it breaks off")
+	flags.BoolVar(&f.noResume, "no-resume", false, "start over, and leave nothing behind if interrupted")
 	flags.BoolVar(&f.noProgress, "no-progress", false, "show no progress on a terminal")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "print nothing but errors")
 	flags.BoolVarP(&f.recursive, "recursive", "r", false, "nothing: trees are always copied")

@@ -13,8 +13,8 @@ import (
 	"github.com/guestd/guestd/client"
 )
 
-const envLong = `Show or change the sandbox-wide environment: variables that every process which
-is started later gets, under those of its own. Processes that run keep theirs.`
+const envLong = `Show or change the sandbox-wide environment: variables for every process that is
+started later, whose own variables override them. Running processes keep theirs.`
 
 func newEnv(a *app) *cobra.Command {
 	var json bool

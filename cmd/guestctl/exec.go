@@ -28,22 +28,22 @@ func (f *execFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.detachKeys, "detach-keys", "", "with -it: `keys` that leave it running and end guestctl; implies --keep (default with --keep: "+defaultDetachKeys+")")
 }
 
-const execLong = `Run a program in the guest, with its output here, and end as it ends.
+const execLong = `Run a program in the guest with its output here, and exit with its exit code.
 
 PROG is looked up in the PATH of the process, and gets its arguments as they
 are: no shell is involved ('guestctl sh' has one). Stdout and stderr stay apart.
-With -i this stdin is the program's; with -t it has a terminal, which follows
-this one in its size and gets every key, Ctrl-C too. INT, TERM, HUP, QUIT, USR1
-and USR2 sent to guestctl go to the program's process group.
+With -i stdin is passed on to the program; with -t it gets a terminal, which
+follows this one's size and receives every key, Ctrl-C too. INT, TERM, HUP, QUIT,
+USR1 and USR2 sent to guestctl go to the program's process group.
 
 The program is killed, with all that descends from it, if guestctl is killed or
-the connection breaks. With --keep it runs on, and 'guestctl attach ID' comes
-back to it; if it has no stdin, guestctl itself goes on where it was as soon as
-the agent is reached again. Nothing is lost then, unless the program wrote more
-than --buffer meanwhile, which is an error.
+the connection breaks. With --keep it runs on, and 'guestctl attach ID' returns
+to it; if it has no stdin, guestctl itself resumes where it was as soon as the
+agent can be reached again. Nothing is lost then, unless the program wrote more
+than --buffer in the meantime, which is an error.
 
 If the reader of guestctl's stdout goes away, the program gets SIGPIPE, as it
-would from a pipe; one that does not heed it is killed after a second, unless
+would from a pipe; one that ignores it is killed after a second, unless
 --keep is given. The exit code is the program's: see 'guestctl help exit-codes'.`
 
 const execExample = `  guestctl exec -- uname -a
@@ -70,7 +70,7 @@ func newExec(a *app) *cobra.Command {
 	return cmd
 }
 
-const shLong = `Run a script by the user's login shell in the guest, as 'exec' runs a program.
+const shLong = `Run a script in the user's login shell in the guest, as 'exec' runs a program.
 
 SCRIPT is one argument, given to SHELL -c. Without a script the shell is an
 interactive login shell, for which -it is wanted most often.`
@@ -84,7 +84,7 @@ func newSh(a *app) *cobra.Command {
 	var shell string
 	cmd := &cobra.Command{
 		Use:         "sh [flags] [SCRIPT]",
-		Short:       "Run a script by the user's shell",
+		Short:       "Run a script in the user's shell",
 		Long:        shLong,
 		Example:     shExample,
 		Args:        arguments(cobra.MaximumNArgs(1)),

@@ -75,7 +75,7 @@ func (e usageError) Unwrap() error { return e.error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// errReported ends a command as failed, all of whose errors were told already.
+// errReported ends a command as failed, all of whose errors were reported already.
 var errReported = errors.New("reported")
 
 // report tells what went wrong with a command, if anything, and returns the

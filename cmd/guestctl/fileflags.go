@@ -2,7 +2,7 @@ package main
 
 import "github.com/spf13/cobra"
 
-// userFlag adds -u, the user as whom files are worked on.
+// userFlag adds -u, the user whose rights files are worked on with.
 func userFlag(cmd *cobra.Command, user *string) {
 	cmd.Flags().StringVarP(user, "user", "u", "", "work with the rights of `NAME|UID[:GROUP|GID]` (default: the agent's own user)")
 }

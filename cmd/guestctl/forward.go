@@ -23,17 +23,17 @@ type forwardFlags struct {
 const forwardLong = `Carry connections between this machine and the guest, until interrupted. No
 network between the two is needed.
 
-SPEC is LISTEN:TARGET. This machine listens, and each connection is made again
-from inside the guest; with -R it is the other way round. Each of the two is
+SPEC is LISTEN:TARGET. This machine listens, and each connection is passed on to
+TARGET from inside the guest; with -R it is the other way round. Each of the two is
 
-  PORT          of the loopback address; 0 lets the system choose, where it
-                listens
-  HOST:PORT     of that address or name; an IPv6 address in brackets
+  PORT          a port of the loopback address; LISTEN may be 0, to have the
+                system choose one
+  HOST:PORT     a port of that address or name; an IPv6 address is in brackets
   /PATH         a unix socket; @NAME is one of the abstract namespace
 
-and a single PORT is the same on both sides. Behind the target "/udp" makes it
-UDP. What listens where is told on stderr, and what went wrong with a
-connection. When the agent is restarted, forwarding goes on with it.`
+and a single PORT is the same on both sides. "/udp" after the target makes it UDP.
+Where it listens, and what goes wrong with a connection, is reported on stderr.
+When the agent is restarted, forwarding goes on.`
 
 func newForward(a *app) *cobra.Command {
 	var f forwardFlags
@@ -240,7 +240,7 @@ const (
 )
 
 // serve carries the connections of a listener. One in the guest is gone with the
-// agent's connection, and is made again.
+// agent's connection, and is opened again.
 func (fw *forwarding) serve(ctx context.Context, spec *forwardSpec, l net.Listener) {
 	for pause := acceptPause; l != nil; {
 		conn, err := l.Accept()

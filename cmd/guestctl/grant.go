@@ -27,13 +27,13 @@ type grantFlags struct {
 	json        bool
 }
 
-const grantLong = `Let the holder of a credential in over SSH. Without options beside the credential it
-is good for one connection, within five minutes, and for everything.
+const grantLong = `Let the holder of a credential in over SSH. Without further options it is good for one
+connection, within five minutes, and permits everything.
 
 The credential is a public key, of --key FILE.pub or - for stdin, whose owner logs
 in as USER; or, with --secret, a secret that is made here and used as the user
-name: who knows it needs nothing else. Of the secret the guest gets only its
-SHA-256. It is printed once and kept nowhere.
+name: whoever knows it needs nothing else. The guest gets only its SHA-256. It is
+printed once and kept nowhere.
 
 --key prints the grant's id, with which it is revoked; --secret prints the secret,
 and the id on stderr. A grant lives in the agent's memory: it does not survive a

@@ -16,8 +16,8 @@ func newGrants(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "grants [flags]",
 		Short: "List who may come in over SSH",
-		Long: `List the grants that could still let somebody in or have somebody in. What they open is
-in --json; the credential itself is shown nowhere, of a key only its fingerprint.`,
+		Long: `List the grants that may still admit a connection or have one open. What they permit is
+in --json; a credential itself is shown nowhere, and of a key only its fingerprint.`,
 		Example: `  guestctl grants
   guestctl grants --json | jq '.[] | select(.expire_time == null)'
   guestctl revoke $(guestctl grants -q)`,

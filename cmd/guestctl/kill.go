@@ -18,7 +18,7 @@ type killFlags struct {
 
 const killLong = `Send a signal to processes in the guest: to the process group of each; with --tree
 to all that descends from it, also what has left its session; with --process to
-it alone. SIG is a name, with or without SIG, or a number of Linux.`
+it alone. A signal is a name, with or without SIG, or one of Linux's numbers.`
 
 func newKill(a *app) *cobra.Command {
 	var f killFlags

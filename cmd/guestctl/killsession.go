@@ -14,7 +14,7 @@ func newKillSession(a *app) *cobra.Command {
 		Use:   "kill-session ID...",
 		Short: "End SSH sessions",
 		Long: `End SSH connections with all that they do. A grant that is good for more connections
-stays: 'guestctl revoke' takes it away, and ends its sessions too.`,
+stays: 'guestctl revoke' withdraws it, and ends its sessions too.`,
 		Example:           "  guestctl kill-session $(guestctl sessions -q)",
 		Args:              arguments(cobra.MinimumNArgs(1)),
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.killSession(cmd.Context(), args) },

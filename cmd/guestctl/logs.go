@@ -26,7 +26,7 @@ said when it was started), also for a while after its end.
 
 With -f it goes on with what is written later, until the process ends, over
 broken connections too. It never makes the process wait; output that left the
-agent's memory before it could be read is told on stderr, with how much it was.`
+agent's memory before it could be read is reported on stderr, with its size.`
 
 func newLogs(a *app) *cobra.Command {
 	var f logsFlags

@@ -20,8 +20,8 @@ func newMkdir(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "mkdir [flags] PATH...",
 		Short: "Make directories",
-		Long: `Make directories in the guest. With -p parents that are missing are made as well,
-and a directory that is there already is no error.`,
+		Long: `Make directories in the guest. With -p, missing parents are made as well, and a
+directory that exists already is no error.`,
 		Example: `  guestctl mkdir -p -m 0750 /srv/app/data
   guestctl mkdir -u ann :~/inbox`,
 		Args:              arguments(cobra.MinimumNArgs(1)),

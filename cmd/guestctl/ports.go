@@ -18,10 +18,10 @@ type portsFlags struct {
 }
 
 const portsLong = `List what listens in the guest: TCP listeners, and UDP sockets that are bound.
-PROCESS is the id of the process that the agent started to which it belongs,
-itself or as something that it started in turn.
+PROCESS is the id of the process, started by the agent, that is the listener or
+that it descends from.
 
-With --watch it goes on with what changes: "opened" and "closed", until
+With --watch it goes on to print what changes, "opened" and "closed", until
 interrupted.`
 
 func newPorts(a *app) *cobra.Command {

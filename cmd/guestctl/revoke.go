@@ -12,9 +12,9 @@ import (
 func newRevoke(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "revoke ID...",
-		Short: "Take grants away and end their sessions",
-		Long: `Take grants away, and end every session that they let in, also those that are being
-authenticated: when it returns, nobody can come in by them any more.`,
+		Short: "Withdraw grants and end their sessions",
+		Long: `Withdraw grants, and end every session that they let in, including those that are still
+being authenticated: once it returns, nobody can come in by them any more.`,
 		Example: `  guestctl revoke ci
   guestctl revoke $(guestctl grants -q)`,
 		Args:              arguments(cobra.MinimumNArgs(1)),

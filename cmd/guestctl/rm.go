@@ -24,8 +24,8 @@ func newRm(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rm [flags] PATH...",
 		Short: "Remove files and trees",
-		Long: `Remove files of the guest; with -r directories with all that is in them. Of a
-symbolic link it removes the link. "/" is refused.`,
+		Long: `Remove files in the guest; with -r, directories and everything in them. A symbolic
+link is removed itself, never what it leads to. "/" is refused.`,
 		Example: `  guestctl rm /tmp/app.log
   guestctl rm -rf :/srv/app`,
 		Args:              arguments(cobra.MinimumNArgs(1)),
@@ -34,8 +34,8 @@ symbolic link it removes the link. "/" is refused.`,
 	}
 	flags := cmd.Flags()
 	userFlag(cmd, &f.user)
-	flags.BoolVarP(&f.recursive, "recursive", "r", false, "directories too, with all that is in them")
-	flags.BoolVarP(&f.force, "force", "f", false, "what is not there is no error")
+	flags.BoolVarP(&f.recursive, "recursive", "r", false, "directories too, with everything in them")
+	flags.BoolVarP(&f.force, "force", "f", false, "ignore what does not exist")
 	return cmd
 }
 

@@ -22,10 +22,10 @@ type runFlags struct {
 
 const runLong = `Start a program in the guest, print its id, and leave it running.
 
-It belongs to no connection. What it writes is kept, the newest of it if it is
-much: 'logs' shows it, 'attach' is with it, 'wait' waits for its end or for what
-it does, 'kill' ends it. After its end, exit and output stay for a while (five
-minutes, unless guestd was told otherwise).
+It belongs to no connection. The newest of what it writes is kept: 'logs' shows
+it, 'attach' connects to the process, 'wait' waits for its end or for something
+that it does, 'kill' ends it. After its end, exit and output stay for a while
+(five minutes, unless guestd was told otherwise).
 
 With --id a second 'run' of the same program under the same id starts nothing
 and prints the id again; one of another program is refused.`

@@ -15,9 +15,9 @@ func newSessions(a *app) *cobra.Command {
 	var f listFlags
 	cmd := &cobra.Command{
 		Use:   "sessions [flags]",
-		Short: "List who is in over SSH",
-		Long: `List the SSH connections that are in, each with all that it does: shells, commands,
-transfers and forwards. RECEIVED is what came from the client.`,
+		Short: "List the open SSH sessions",
+		Long: `List the open SSH connections, each with all that it does: shells, commands, transfers
+and forwards. RECEIVED is what came from the client.`,
 		Example: `  guestctl sessions
   guestctl kill-session $(guestctl sessions -q)`,
 		Args:              arguments(cobra.NoArgs),

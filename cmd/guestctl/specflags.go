@@ -41,7 +41,7 @@ func (f *specFlags) add(cmd *cobra.Command) {
 	flags.StringVarP(&f.dir, "workdir", "w", "", "run in this `directory` (default: the user's home)")
 	flags.StringArrayVarP(&f.env, "env", "e", nil, "set a variable, `NAME=VALUE`; NAME alone takes the value that it has here")
 	flags.StringArrayVar(&f.envFiles, "env-file", nil, "set the variables of a `file`: lines as for --env, and #-comments")
-	flags.BoolVar(&f.cleanEnv, "clean-env", false, "set no other variables than those")
+	flags.BoolVar(&f.cleanEnv, "clean-env", false, "set no other variables than these")
 	flags.DurationVar(&f.timeout, "timeout", 0, "end it after this `time`: TERM, later KILL, to all that descends from it")
 	flags.DurationVar(&f.grace, "kill-after", 0, "`time` between TERM and KILL (default 5s)")
 	flags.StringVar(&f.memory, "memory", "", "limit the memory of its whole tree to `bytes` (with K, M, G for powers of 1024)")
@@ -49,7 +49,7 @@ func (f *specFlags) add(cmd *cobra.Command) {
 	flags.Float64Var(&f.cpus, "cpus", 0, "limit its tree to so many `CPUs`, for example 1.5")
 	flags.StringArrayVar(&f.rlimits, "rlimit", nil, "set a limit of setrlimit(2), `NAME=SOFT[:HARD]`, for example nofile=4096 or core=unlimited")
 	flags.StringArrayVar(&f.labels, "label", nil, "attach a note, `NAME=VALUE`, that ps --json shows")
-	flags.StringVar(&f.buffer, "buffer", "", "keep so many `bytes` of each output stream for who attaches later (default 1M)")
+	flags.StringVar(&f.buffer, "buffer", "", "keep this many `bytes` of each output stream, to be read later (default 1M)")
 }
 
 // spec translates the options, but for the program.

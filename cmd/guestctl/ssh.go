@@ -180,7 +180,7 @@ func (a *app) takeBack(ctx context.Context, id string) {
 func checkLogin(asked string) error {
 	odd := func(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune("\"'\\#%`;&<>|(){}", r) }
 	if strings.HasPrefix(asked, "-") || strings.ContainsFunc(asked, odd) {
-		return usagef("the user %q cannot be told to ssh", asked)
+		return usagef("the user %q cannot be passed to ssh", asked)
 	}
 	return nil
 }

@@ -73,7 +73,7 @@ func newSSHConfig(a *app) *cobra.Command {
 	loginFlag(cmd, &f.user)
 	flags.Var(&f.ttl, "ttl", "let connections in for this `time`; never ends none (default 12h)")
 	flags.Var(&f.connections, "connections", "let in this `number` of connections (default unlimited)")
-	flags.StringVar(&f.key, "key", "", "private key `file` to use; its public key is in a file beside it, with .pub")
+	flags.StringVar(&f.key, "key", "", "private key `file` to use; its public key is in the same place, with .pub")
 	flags.StringArrayVar(&f.permit, "permit", nil, "permit these `things` and nothing else; see 'guestctl grant --help'")
 	return cmd
 }

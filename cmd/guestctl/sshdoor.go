@@ -22,8 +22,8 @@ const doorPort = 22
 
 // doorHelp is said by the commands that come in over SSH.
 const doorHelp = `The SSH server is at port 22 of the guest whose agent is named, if that is vsock: or
-hybrid:. Another one is named by --ssh-address or GUESTD_SSH, in the same forms; of
-an agent at unix:PATH it has to be.`
+hybrid:. Another one is named by --ssh-address or GUESTD_SSH, in the same forms; for
+an agent at unix:PATH that is required.`
 
 // sshDoor is the SSH server of a guest.
 type sshDoor struct {
@@ -33,7 +33,7 @@ type sshDoor struct {
 
 // doorFlag is --ssh-address.
 func doorFlag(cmd *cobra.Command, address *string) {
-	cmd.Flags().StringVar(address, "ssh-address", "", "`address` of the guest's SSH server (default $"+doorVariable+", or port 22 beside the agent's)")
+	cmd.Flags().StringVar(address, "ssh-address", "", "`address` of the guest's SSH server (default $"+doorVariable+", or port 22 of the agent's guest)")
 }
 
 // door finds the SSH server of the agent that the command line names.
@@ -119,7 +119,7 @@ func (d *sshDoor) options(files *sshFiles, openSSH bool) ([]sshOption, error) {
 	}
 	proxy += shellQuote(d.address.String())
 	if strings.ContainsAny(proxy, "\n\r\x00") {
-		return nil, fmt.Errorf("a path with the end of a line in it cannot be told to ssh: %q", proxy)
+		return nil, fmt.Errorf("a path with the end of a line in it cannot be passed to ssh: %q", proxy)
 	}
 	key, err := sshPath(files.key)
 	if err != nil {
@@ -149,7 +149,7 @@ func (d *sshDoor) options(files *sshFiles, openSSH bool) ([]sshOption, error) {
 // dollars have meanings that differ between versions.
 func sshPath(path string) (string, error) {
 	if strings.ContainsAny(path, "\"\\$\n\r\x00") {
-		return "", fmt.Errorf("the path %q cannot be told to ssh", path)
+		return "", fmt.Errorf("the path %q cannot be passed to ssh", path)
 	}
 	return `"` + strings.ReplaceAll(path, "%", "%%") + `"`, nil
 }

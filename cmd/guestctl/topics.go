@@ -27,8 +27,8 @@ A guest that is still booting is waited for with --retry:
 
   guestctl --agent vsock:3:1024 --retry 30s info
 
-The guest's SSH server, for 'guestctl ssh' and 'ssh-config', is at port 22 beside the
-agent. One that is elsewhere, and that of an agent at unix:PATH, is given in the
+The guest's SSH server, for 'guestctl ssh' and 'ssh-config', is at port 22 of the same
+guest. One that is elsewhere, and that of an agent at unix:PATH, is given in the
 same forms with --ssh-address, or in GUESTD_SSH.
 `
 

@@ -31,10 +31,10 @@ agent watches; nothing polls.
 
 Without a condition it waits until every process has ended and exits with the
 code of the last one named. With conditions it waits for the first that is true,
-and exits with 0; if the process ends before, with 1. Without an ID the
+and exits with 0; if the process ends first, with 1. Without an ID the
 conditions are about the machine (a port, a file, a URL), not its processes.
 
-When the time-out is over it exits with 124.`
+When the time-out expires it exits with 124.`
 
 func newWait(a *app) *cobra.Command {
 	var f waitFlags

@@ -44,7 +44,7 @@ func newWatch(a *app) *cobra.Command {
 	userFlag(cmd, &f.user)
 	flags.BoolVarP(&f.recursive, "recursive", "r", false, "everything below too, also directories that come later")
 	flags.StringArrayVar(&f.exclude, "exclude", nil, "leave out what matches this `pattern`")
-	flags.IntVarP(&f.count, "count", "n", 0, "end after so many `events`")
+	flags.IntVarP(&f.count, "count", "n", 0, "end after this many `events`")
 	jsonFlag(cmd, &f.json)
 	return cmd
 }
