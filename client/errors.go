@@ -52,7 +52,7 @@ type Error struct {
 	Code    codes.Code           // gRPC's status
 	Errno   syscall.Errno        // the guest's error number as this machine has it; 0 without one
 	Symbol  string               // its name in Linux, for example "ENOSPC"
-	Stage   string               // where a start failed: lookup, user, cwd, cgroup, rlimit, pty, exec
+	Stage   string               // where a start failed: lookup, user, cwd, cgroup, rlimit, io, pty, exec
 	Written int64                // bytes on disk before the failure
 	Want    string               // what a failed check wanted
 	Got     string               // what it found
@@ -314,7 +314,7 @@ func newError(op, path string, st *status.Status, info *errdetails.ErrorInfo) er
 // StartError is a process that could not be started. The cause is in Err:
 // errors.Is(err, fs.ErrNotExist) holds for a program that does not exist.
 type StartError struct {
-	Stage string // lookup, user, cwd, cgroup, rlimit, pty or exec
+	Stage string // lookup, user, cwd, cgroup, rlimit, io, pty or exec
 	Err   *Error
 }
 

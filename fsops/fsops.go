@@ -2,10 +2,10 @@
 
 // Package fsops performs file operations with a chosen user's rights.
 //
-// A [System] is one per process; a [FS] is the view that one user has of the
+// A process has one [System]; an [FS] is the view that one user has of the
 // files: what it creates belongs to that user, and what that user may not do
-// it may not do either, whatever rights the process has. Both doors of the
-// agent stand on it.
+// it may not do either, whatever rights the process has. Both servers of the
+// agent, gRPC and SSH, use it.
 //
 //	sys, err := fsops.New(fsops.Config{})
 //	user, err := sys.AsUser("ann", "")         // relative paths: ann's home

@@ -187,8 +187,8 @@ func statAt(dirfd int, name string, flags int) (*FileInfo, error) {
 	return info, nil
 }
 
-// describe is statAt for who only wants to know: a link that cannot be read, as
-// there are in /proc, is described without its target.
+// describe is statAt for a caller that only wants to know: a link that cannot be
+// read, as there are in /proc, is described without its target.
 func describe(info *FileInfo, dirfd int, name string, flags int) error {
 	err := statInto(info, dirfd, name, flags)
 	if err == nil && info.IsSymlink() {

@@ -11,7 +11,7 @@ import (
 
 // algorithms are what is offered to the client of that name and with those
 // ciphers, which are nil if not known; clients choose by their own order of
-// preference. Two things are left out on purpose, beside all that is broken:
+// preference. Two things are left out on purpose, besides all that is broken:
 // chacha20-poly1305, which OpenSSH's client would prefer and which costs Go
 // twice the time per byte, and MACs that are not encrypt-then-MAC. Without both
 // there is nothing for the Terrapin attack (CVE-2023-48795) to hold on to, even

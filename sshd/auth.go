@@ -12,8 +12,8 @@ import (
 	"github.com/guestd/guestd/internal/access"
 )
 
-// Reasons for which a client is refused, beside those of package access. They
-// are told to whoever watches the door, so they hold nothing that the client
+// Reasons for which a client is refused, besides those of package access. They
+// are told to whoever watches the server, so they hold nothing that the client
 // sent.
 var (
 	errHandshake  = errors.New("the handshake failed")
@@ -50,7 +50,7 @@ func (c *conn) serverConfig(client string, ciphers []string) *ssh.ServerConfig {
 	}
 	if !beginsWithNone(client) {
 		// A secret is taken by whichever method the client has; what it says
-		// beside the name does not matter.
+		// besides the name does not matter.
 		config.PasswordCallback = func(meta ssh.ConnMetadata, _ []byte) (*ssh.Permissions, error) {
 			return nil, c.authenticateSecret(meta)
 		}
@@ -89,7 +89,7 @@ func (c *conn) authenticateSecret(meta ssh.ConnMetadata) error {
 	return c.admit(c.account.AuthenticateSecret(userOf(meta)))
 }
 
-// admit takes over a grant, or says why there is none. Only who holds a
+// admit takes over a grant, or says why there is none. Only the holder of a
 // credential gets another error than access.ErrUnknown, so it may be told.
 func (c *conn) admit(grant access.Grant, err error) error {
 	if err == nil {

@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package sshd is the SSH door of the agent: a server that behaves to clients
-// as OpenSSH's does, and lets in only whom the host has granted it.
+// Package sshd is the agent's SSH server. It behaves towards clients as OpenSSH's
+// does, and lets in only the holders of credentials that the host has granted.
 //
 // It translates between the protocol (RFC 4251 to 4254, 8308, and OpenSSH's
 // PROTOCOL files) and the packages that do the work: who may come in is

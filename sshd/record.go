@@ -9,7 +9,7 @@ import (
 	"github.com/guestd/guestd/proc"
 )
 
-// A recorder tells who watches terminals what one of them shows. It costs
+// A recorder tells whoever watches terminals what one of them shows. It costs
 // nothing while nobody watches. What it tells first is the terminal's size.
 type recorder struct {
 	start  time.Time // of the session's program

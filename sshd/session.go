@@ -95,8 +95,8 @@ func (s *session) serve(ctx context.Context, requests <-chan *ssh.Request) {
 	}
 }
 
-// answer handles one request. A program begins after the reply to who asked
-// for it, so that its output does not come before.
+// answer handles one request. A program begins after the reply to the request,
+// so that its output does not come before.
 func (s *session) answer(ctx context.Context, r *ssh.Request) {
 	ok, program := s.handle(ctx, r.Type, r.Payload)
 	if r.WantReply {

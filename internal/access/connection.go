@@ -82,7 +82,7 @@ func (c *Connection) Context() context.Context { return c.ctx }
 // queries, and consumes nothing.
 //
 // It is nil also where the grant lets nobody in any more: AuthenticateKey says
-// so, to who has proved to hold the key. The error is the cause of the
+// so, to a client that has proved to hold the key. The error is the cause of the
 // connection's end if it must end already.
 func (c *Connection) OfferKey(user string, key []byte) error {
 	s := c.store

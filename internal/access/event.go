@@ -10,7 +10,7 @@ import (
 // EventKind says what happened.
 type EventKind int
 
-// The kinds of events, and the fields that each has beside the common ones.
+// The kinds of events, and the fields that each has besides the common ones.
 const (
 	EventConnected    EventKind = iota + 1 // authenticated
 	EventRefused                           // Reason
@@ -33,7 +33,7 @@ type Event struct {
 	Time time.Time
 
 	Connection string // id; empty for grants
-	Grant      string // id; empty for who was refused without one
+	Grant      string // id; empty if a client was refused without one
 	Label      string
 	User       string // Linux user
 	Client     netip.AddrPort

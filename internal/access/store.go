@@ -35,7 +35,7 @@ type Config struct {
 	// Logger gets refusals, at most one in ten seconds; nil discards. It never
 	// gets a credential, and no user name that could be one.
 	Logger *slog.Logger
-	// MaxGrants bounds the grants that are held, beside those that are only
+	// MaxGrants bounds the grants that are held, besides those that are only
 	// remembered. 0 is 10,000.
 	MaxGrants int
 	// MaxConnections bounds the connections that are authenticated at once.

@@ -31,7 +31,7 @@ const (
 	SessionEventType_SESSION_EVENT_TYPE_UNSPECIFIED SessionEventType = 0
 	// A client was let in.
 	SessionEventType_SESSION_EVENT_TYPE_CONNECTED SessionEventType = 1
-	// A client was refused, for reason. The grant is told only where the client
+	// A client was refused, for reason. The grant is named only if the client
 	// proved to hold its credential.
 	SessionEventType_SESSION_EVENT_TYPE_REFUSED SessionEventType = 2
 	// A command was started: channel, command as asked for, tty.
@@ -124,7 +124,7 @@ func (SessionEventType) EnumDescriptor() ([]byte, []int) {
 	return file_guestd_v1_access_proto_rawDescGZIP(), []int{0}
 }
 
-// Grant says who may come in, and what for. Every field but the credential has
+// Grant says who may connect, and for what. Every field but the credential has
 // a useful default.
 type Grant struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -139,12 +139,12 @@ type Grant struct {
 	// Linux user of the sessions, by name or number. Default: the agent's own
 	// (root in a microVM).
 	User string `protobuf:"bytes,4,opt,name=user,proto3" json:"user,omitempty"`
-	// For how long it lets sessions begin, from now, on a clock that goes on while
-	// the machine is suspended. It ends none that have begun. Default: 5 minutes.
+	// For how long sessions may begin, from now, on a clock that goes on while the
+	// machine is suspended. It ends none that have begun. Default: 5 minutes.
 	Ttl *durationpb.Duration `protobuf:"bytes,5,opt,name=ttl,proto3" json:"ttl,omitempty"`
 	// Let sessions begin until it is revoked; ttl is absent then.
 	NoExpiry bool `protobuf:"varint,6,opt,name=no_expiry,json=noExpiry,proto3" json:"no_expiry,omitempty"`
-	// How many sessions it lets begin in its whole life. Default: 1.
+	// How many sessions may begin in its whole life. Default: 1.
 	MaxConnections uint32 `protobuf:"varint,7,opt,name=max_connections,json=maxConnections,proto3" json:"max_connections,omitempty"`
 	// Let any number begin; max_connections is 0 then.
 	UnlimitedConnections bool `protobuf:"varint,8,opt,name=unlimited_connections,json=unlimitedConnections,proto3" json:"unlimited_connections,omitempty"`
@@ -154,12 +154,12 @@ type Grant struct {
 	// asks for, which it finds in SSH_ORIGINAL_COMMAND. Default: the client
 	// chooses.
 	Command string `protobuf:"bytes,10,opt,name=command,proto3" json:"command,omitempty"`
-	// Environment of every process, over what the client sends. It is never told
-	// again.
+	// Environment of every process, over what the client sends. It is never
+	// returned.
 	Env map[string]string `protobuf:"bytes,11,rep,name=env,proto3" json:"env,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// env of which some values are not UTF-8; wins over env.
 	RawEnv map[string][]byte `protobuf:"bytes,12,rep,name=raw_env,json=rawEnv,proto3" json:"raw_env,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// Where the credential went, in the caller's words: printable, at most 256
+	// Whom the credential is for, in the caller's words: printable, at most 256
 	// bytes. It is only carried along, into listings and events.
 	Label string `protobuf:"bytes,13,opt,name=label,proto3" json:"label,omitempty"`
 	// Address of the person's own client, for SSH_CLIENT and SSH_CONNECTION:
@@ -321,7 +321,7 @@ type Grant_AuthorizedKey struct {
 }
 
 type Grant_SecretSha256 struct {
-	// The SHA-256, 32 bytes, of a secret that is used as the user name; who
+	// The SHA-256, 32 bytes, of a secret that is used as the user name; whoever
 	// knows it needs nothing else. The secret should have 128 random bits: 26
 	// characters of lower-case base32 are a good form.
 	SecretSha256 []byte `protobuf:"bytes,3,opt,name=secret_sha256,json=secretSha256,proto3,oneof"`
@@ -510,7 +510,7 @@ type GrantInfo struct {
 	KeyType string `protobuf:"bytes,3,opt,name=key_type,json=keyType,proto3" json:"key_type,omitempty"`
 	// Linux user of its sessions.
 	User string `protobuf:"bytes,4,opt,name=user,proto3" json:"user,omitempty"`
-	// Where the credential went.
+	// Whom the credential is for.
 	Label string `protobuf:"bytes,5,opt,name=label,proto3" json:"label,omitempty"`
 	// Script that is run instead of what the client asks for; empty without one.
 	Command string `protobuf:"bytes,6,opt,name=command,proto3" json:"command,omitempty"`
@@ -527,9 +527,9 @@ type GrantInfo struct {
 	MaxConnections uint32 `protobuf:"varint,11,opt,name=max_connections,json=maxConnections,proto3" json:"max_connections,omitempty"`
 	// How many have begun.
 	UsedConnections uint32 `protobuf:"varint,12,opt,name=used_connections,json=usedConnections,proto3" json:"used_connections,omitempty"`
-	// How many of these there are now.
+	// How many of these are open now.
 	LiveConnections uint32 `protobuf:"varint,13,opt,name=live_connections,json=liveConnections,proto3" json:"live_connections,omitempty"`
-	// It was revoked: only told by RevokeGrant.
+	// It was revoked; only RevokeGrant sets this.
 	Revoked       bool `protobuf:"varint,14,opt,name=revoked,proto3" json:"revoked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -663,8 +663,8 @@ func (x *GrantInfo) GetRevoked() bool {
 	return false
 }
 
-// HostKey is the key by which SSH clients know the guest. It is made again when
-// the agent starts.
+// HostKey is the key by which SSH clients recognize the guest. There is a new
+// one each time the agent starts.
 type HostKey struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The public key as authorized_keys and known_hosts have it:
@@ -1084,7 +1084,7 @@ func (x *ListSessionsResponse) GetSessions() []*Session {
 // Session describes a session.
 type Session struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Its id, which no other has, now or later.
+	// Its id, which is never used again.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// Id of the grant that let it in.
 	GrantId string `protobuf:"bytes,2,opt,name=grant_id,json=grantId,proto3" json:"grant_id,omitempty"`
@@ -1098,7 +1098,7 @@ type Session struct {
 	Peer string `protobuf:"bytes,6,opt,name=peer,proto3" json:"peer,omitempty"`
 	// When it was authenticated, on the machine's present clock.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
-	// What it does, for people: "shell", "exec: make test", "sftp", "forward to
+	// What it is doing, for people: "shell", "exec: make test", "sftp", "forward to
 	// localhost:3000"; at most 32, the last of which may say how many more.
 	Activity []string `protobuf:"bytes,8,rep,name=activity,proto3" json:"activity,omitempty"`
 	// Bytes from the client.
@@ -1292,9 +1292,9 @@ func (*KillSessionResponse) Descriptor() ([]byte, []int) {
 
 type WatchSessionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Tell what terminals show, too: events of type TERMINAL.
+	// Also report what terminals show: events of type TERMINAL.
 	Terminals bool `protobuf:"varint,1,opt,name=terminals,proto3" json:"terminals,omitempty"`
-	// Tell each file operation of sftp, too: events of type FILE.
+	// Also report each file operation of sftp: events of type FILE.
 	Files bool `protobuf:"varint,2,opt,name=files,proto3" json:"files,omitempty"`
 	// As terminals, but as lines of an asciicast: they are in TerminalData.cast,
 	// and its output, size and term are left out.
@@ -1486,7 +1486,7 @@ type SessionEvent struct {
 	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
 	// Id of the session, or of what would have become one; empty for grants.
 	SessionId string `protobuf:"bytes,3,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
-	// Id of the grant; empty for who was refused without one.
+	// Id of the grant; empty if a client was refused without one.
 	GrantId string `protobuf:"bytes,4,opt,name=grant_id,json=grantId,proto3" json:"grant_id,omitempty"`
 	// The grant's label.
 	Label string `protobuf:"bytes,5,opt,name=label,proto3" json:"label,omitempty"`

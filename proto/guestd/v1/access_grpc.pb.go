@@ -32,8 +32,8 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// AccessService decides who may come in over SSH, and tells who is in and what
-// they do.
+// AccessService decides who may connect over SSH, and reports who is connected
+// and what they do.
 //
 // The SSH server lets in nobody but the holder of a credential that was granted
 // here: there is no password, no authorized_keys file and no default key. What
@@ -47,33 +47,33 @@ const (
 // Errors of every call: UNSUPPORTED where the agent was started without an SSH
 // server, SHUTTING_DOWN.
 type AccessServiceClient interface {
-	// CreateGrant lets the holder of a credential in. With the id of a grant that
-	// says the same it returns that one, as it is by now, so that the call may be
-	// repeated; the id of another one, and that of one that was revoked, fails
-	// with ALREADY_EXISTS, and so does the credential of another grant that could
-	// still let somebody in or has somebody in. Ids stay taken for about ten
-	// minutes after their grant has ended.
+	// CreateGrant lets the holder of a credential in. With the id of an equal
+	// grant it returns that one, as it is by now, so that the call may be
+	// repeated. The id of a different grant, or of one that was revoked, fails
+	// with ALREADY_EXISTS, and so does the credential of another grant that may
+	// still admit a session or has one open. Ids stay taken for about ten minutes
+	// after their grant has ended.
 	// Errors: INVALID_REQUEST, ALREADY_EXISTS, LIMIT_REACHED.
 	CreateGrant(ctx context.Context, in *CreateGrantRequest, opts ...grpc.CallOption) (*CreateGrantResponse, error)
-	// RevokeGrant takes a grant away and ends its sessions, also those that are
-	// being authenticated: when it returns none can begin any more, and the
-	// others are on their way out. To revoke twice is no error.
+	// RevokeGrant withdraws a grant and ends its sessions, including those that
+	// are still being authenticated: once it returns none can begin any more, and
+	// the others are being ended. Revoking twice is no error.
 	// Errors: NOT_FOUND.
 	RevokeGrant(ctx context.Context, in *RevokeGrantRequest, opts ...grpc.CallOption) (*RevokeGrantResponse, error)
-	// ListGrants describes the grants that could still let somebody in or have
-	// somebody in, oldest first.
+	// ListGrants describes the grants that may still admit a session or have one
+	// open, oldest first.
 	ListGrants(ctx context.Context, in *ListGrantsRequest, opts ...grpc.CallOption) (*ListGrantsResponse, error)
 	// ListSessions describes the sessions, oldest first.
 	ListSessions(ctx context.Context, in *ListSessionsRequest, opts ...grpc.CallOption) (*ListSessionsResponse, error)
 	// KillSession ends one session. Its grant stays.
 	// Errors: NOT_FOUND.
 	KillSession(ctx context.Context, in *KillSessionRequest, opts ...grpc.CallOption) (*KillSessionResponse, error)
-	// WatchSessions tells what happens from now on: who comes in, who is refused
-	// and why, and what they do. The first message is ready. A client that reads
-	// too slowly holds up nobody; it loses the oldest events and is told how
+	// WatchSessions reports what happens from now on: who connects, who is
+	// refused and why, and what they do. The first message is ready. A client that
+	// reads too slowly holds up nobody; it loses the oldest events and is told how
 	// many. The stream ends with the call. Errors: LIMIT_REACHED.
 	WatchSessions(ctx context.Context, in *WatchSessionsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchSessionsResponse], error)
-	// GetHostKey returns the key by which SSH clients know the guest.
+	// GetHostKey returns the key by which SSH clients recognize the guest.
 	GetHostKey(ctx context.Context, in *GetHostKeyRequest, opts ...grpc.CallOption) (*GetHostKeyResponse, error)
 }
 
@@ -168,8 +168,8 @@ func (c *accessServiceClient) GetHostKey(ctx context.Context, in *GetHostKeyRequ
 // All implementations must embed UnimplementedAccessServiceServer
 // for forward compatibility.
 //
-// AccessService decides who may come in over SSH, and tells who is in and what
-// they do.
+// AccessService decides who may connect over SSH, and reports who is connected
+// and what they do.
 //
 // The SSH server lets in nobody but the holder of a credential that was granted
 // here: there is no password, no authorized_keys file and no default key. What
@@ -183,33 +183,33 @@ func (c *accessServiceClient) GetHostKey(ctx context.Context, in *GetHostKeyRequ
 // Errors of every call: UNSUPPORTED where the agent was started without an SSH
 // server, SHUTTING_DOWN.
 type AccessServiceServer interface {
-	// CreateGrant lets the holder of a credential in. With the id of a grant that
-	// says the same it returns that one, as it is by now, so that the call may be
-	// repeated; the id of another one, and that of one that was revoked, fails
-	// with ALREADY_EXISTS, and so does the credential of another grant that could
-	// still let somebody in or has somebody in. Ids stay taken for about ten
-	// minutes after their grant has ended.
+	// CreateGrant lets the holder of a credential in. With the id of an equal
+	// grant it returns that one, as it is by now, so that the call may be
+	// repeated. The id of a different grant, or of one that was revoked, fails
+	// with ALREADY_EXISTS, and so does the credential of another grant that may
+	// still admit a session or has one open. Ids stay taken for about ten minutes
+	// after their grant has ended.
 	// Errors: INVALID_REQUEST, ALREADY_EXISTS, LIMIT_REACHED.
 	CreateGrant(context.Context, *CreateGrantRequest) (*CreateGrantResponse, error)
-	// RevokeGrant takes a grant away and ends its sessions, also those that are
-	// being authenticated: when it returns none can begin any more, and the
-	// others are on their way out. To revoke twice is no error.
+	// RevokeGrant withdraws a grant and ends its sessions, including those that
+	// are still being authenticated: once it returns none can begin any more, and
+	// the others are being ended. Revoking twice is no error.
 	// Errors: NOT_FOUND.
 	RevokeGrant(context.Context, *RevokeGrantRequest) (*RevokeGrantResponse, error)
-	// ListGrants describes the grants that could still let somebody in or have
-	// somebody in, oldest first.
+	// ListGrants describes the grants that may still admit a session or have one
+	// open, oldest first.
 	ListGrants(context.Context, *ListGrantsRequest) (*ListGrantsResponse, error)
 	// ListSessions describes the sessions, oldest first.
 	ListSessions(context.Context, *ListSessionsRequest) (*ListSessionsResponse, error)
 	// KillSession ends one session. Its grant stays.
 	// Errors: NOT_FOUND.
 	KillSession(context.Context, *KillSessionRequest) (*KillSessionResponse, error)
-	// WatchSessions tells what happens from now on: who comes in, who is refused
-	// and why, and what they do. The first message is ready. A client that reads
-	// too slowly holds up nobody; it loses the oldest events and is told how
+	// WatchSessions reports what happens from now on: who connects, who is
+	// refused and why, and what they do. The first message is ready. A client that
+	// reads too slowly holds up nobody; it loses the oldest events and is told how
 	// many. The stream ends with the call. Errors: LIMIT_REACHED.
 	WatchSessions(*WatchSessionsRequest, grpc.ServerStreamingServer[WatchSessionsResponse]) error
-	// GetHostKey returns the key by which SSH clients know the guest.
+	// GetHostKey returns the key by which SSH clients recognize the guest.
 	GetHostKey(context.Context, *GetHostKeyRequest) (*GetHostKeyResponse, error)
 	mustEmbedUnimplementedAccessServiceServer()
 }

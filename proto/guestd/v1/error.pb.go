@@ -23,7 +23,7 @@ const (
 
 // ErrorReason is the machine-readable cause of a failed call.
 //
-// A failed call carries, beside its status code and a sentence for people, one
+// A failed call carries, besides its status code and a sentence for people, one
 // google.rpc.ErrorInfo detail: domain "guestd", reason the name of one of these
 // values without its ERROR_REASON_ prefix (for example "NOT_FOUND"), and
 // metadata with those of these keys that apply:
@@ -57,7 +57,7 @@ const (
 	// EEXIST: it is there already, or an id or credential is taken by something
 	// else. ALREADY_EXISTS.
 	ErrorReason_ERROR_REASON_ALREADY_EXISTS ErrorReason = 3
-	// EACCES or EPERM: the asked-for user may not. PERMISSION_DENIED.
+	// EACCES or EPERM: the requested user may not. PERMISSION_DENIED.
 	ErrorReason_ERROR_REASON_PERMISSION_DENIED ErrorReason = 4
 	// The named user or group does not exist in the guest. NOT_FOUND.
 	ErrorReason_ERROR_REASON_UNKNOWN_USER ErrorReason = 5

@@ -158,14 +158,14 @@ const (
 	// Into a temporary file of the same directory, which then takes the target's
 	// place. If the target is a symbolic link, what it leads to is replaced.
 	WriteMode_WRITE_MODE_ATOMIC WriteMode = 1
-	// As atomic; ALREADY_EXISTS if there is a target, also one that appears
+	// As atomic; ALREADY_EXISTS if the target exists, even if it appears
 	// meanwhile.
 	WriteMode_WRITE_MODE_EXCLUSIVE WriteMode = 2
-	// In place: make the file or cut it to nothing, then write.
+	// In place: create or truncate the file, then write.
 	WriteMode_WRITE_MODE_TRUNCATE WriteMode = 3
-	// In place: at the end of the file, made if missing.
+	// In place: at the end of the file, created if missing.
 	WriteMode_WRITE_MODE_APPEND WriteMode = 4
-	// In place: from offset on, made if missing, nothing cut.
+	// In place: from offset on, created if missing, without truncating.
 	WriteMode_WRITE_MODE_UPDATE WriteMode = 5
 )
 
@@ -282,7 +282,7 @@ const (
 	WatchEventType_WATCH_EVENT_TYPE_UNSPECIFIED WatchEventType = 0
 	// Something came into being or was moved in from outside the watched tree.
 	WatchEventType_WATCH_EVENT_TYPE_CREATED WatchEventType = 1
-	// A file's content changed. Several changes in a row may be told as one.
+	// A file's content changed. Several changes in a row may be reported as one.
 	WatchEventType_WATCH_EVENT_TYPE_MODIFIED WatchEventType = 2
 	// A file that was open for writing was closed.
 	WatchEventType_WATCH_EVENT_TYPE_CLOSED WatchEventType = 3
@@ -465,7 +465,7 @@ func (LockType) EnumDescriptor() ([]byte, []int) {
 	return file_guestd_v1_file_proto_rawDescGZIP(), []int{6}
 }
 
-// FileContext says as whom and from where a call works.
+// FileContext says with whose rights and relative to what a call works.
 type FileContext struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// User: NAME|UID[:GROUP|GID]. Default: the agent's own user.
@@ -769,7 +769,7 @@ func (x *FileInfo) GetRawSymlinkTarget() []byte {
 
 type StatRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As whom and from where.
+	// Whose rights, and the base of relative paths.
 	Context *FileContext `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`
 	// The path.
 	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
@@ -886,7 +886,7 @@ func (x *StatResponse) GetInfo() *FileInfo {
 
 type StatFilesystemRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As whom and from where.
+	// Whose rights, and the base of relative paths.
 	Context *FileContext `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`
 	// The path.
 	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
@@ -1084,7 +1084,7 @@ func (x *StatFilesystemResponse) GetFlags() uint64 {
 
 type ReadDirRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As whom and from where.
+	// Whose rights, and the base of relative paths.
 	Context *FileContext `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`
 	// The directory.
 	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
@@ -1228,7 +1228,7 @@ func (x *ReadDirResponse) GetNextPageToken() []byte {
 
 type WalkRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As whom and from where.
+	// Whose rights, and the base of relative paths.
 	Context *FileContext `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`
 	// The directory.
 	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
@@ -1455,7 +1455,7 @@ func (x *WalkError) GetMessage() string {
 
 type GlobRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As whom and from where.
+	// Whose rights, and the base of relative paths.
 	Context *FileContext `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`
 	// Pattern: "*" and "?" within a name, "[a-z]" and "[^a-z]", "{a,b}", "**" for
 	// any number of directories, "\" to quote. Leading dots need no special
@@ -1556,7 +1556,7 @@ func (x *GlobResponse) GetEntries() []*FileInfo {
 
 type ReadRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As whom and from where.
+	// Whose rights, and the base of relative paths.
 	Context *FileContext `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`
 	// The file.
 	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
@@ -1566,9 +1566,9 @@ type ReadRequest struct {
 	Offset int64 `protobuf:"varint,4,opt,name=offset,proto3" json:"offset,omitempty"`
 	// How many bytes at most. Default: to the end.
 	Length *uint64 `protobuf:"varint,5,opt,name=length,proto3,oneof" json:"length,omitempty"`
-	// Go on with what is appended later, until the call is cancelled. A file
+	// Continue with what is appended later, until the call is cancelled. A file
 	// that becomes shorter or is replaced is read from its start again, which
-	// restarted says.
+	// restarted announces.
 	Follow bool `protobuf:"varint,6,opt,name=follow,proto3" json:"follow,omitempty"`
 	// Read also from FIFOs and devices. Default: WRONG_TYPE.
 	AllowSpecial bool `protobuf:"varint,7,opt,name=allow_special,json=allowSpecial,proto3" json:"allow_special,omitempty"`
@@ -2043,7 +2043,7 @@ func (*WriteRequest_Commit) isWriteRequest_Part() {}
 // WriteStart opens a Write.
 type WriteStart struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As whom and from where.
+	// Whose rights, and the base of relative paths.
 	Context *FileContext `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`
 	// The file.
 	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
@@ -2063,19 +2063,20 @@ type WriteStart struct {
 	MakeParents bool `protobuf:"varint,8,opt,name=make_parents,json=makeParents,proto3" json:"make_parents,omitempty"`
 	// Wait until the file is on its device before answering.
 	Sync bool `protobuf:"varint,9,opt,name=sync,proto3" json:"sync,omitempty"`
-	// Total size in bytes if known. Disk space is then claimed at the start, so
-	// that a full disk is told at once, and another size in the end is an error.
+	// Total size in bytes if known. Disk space is then reserved at the start, so
+	// that a full disk is reported at once, and another size in the end is an
+	// error.
 	Size *uint64 `protobuf:"varint,10,opt,name=size,proto3,oneof" json:"size,omitempty"`
 	// Make the write resumable: a name chosen by the caller, 1 to 64 characters
-	// of [A-Za-z0-9._-]. What arrived stays beside the target when the call
-	// breaks off, for up to 24 hours. Atomic and exclusive mode only.
+	// of [A-Za-z0-9._-]. When the call is interrupted, what arrived stays next to
+	// the target for up to 24 hours. Atomic and exclusive mode only.
 	ResumeId string `protobuf:"bytes,11,opt,name=resume_id,json=resumeId,proto3" json:"resume_id,omitempty"`
-	// Where data begins. In update mode the offset in the file. With resume_id
-	// the size that StatUpload told, or less; RESUME_MISMATCH if it is more than
-	// there is.
+	// Where data begins. In update mode, the offset in the file. With resume_id,
+	// the size that StatUpload returned, or less; RESUME_MISMATCH if it is more
+	// than there is.
 	Offset uint64 `protobuf:"varint,12,opt,name=offset,proto3" json:"offset,omitempty"`
-	// The checksum to compute while the data arrives, which is the one that
-	// commit may check and the response tells. Default: CRC-32C.
+	// The checksum to compute while the data arrives: the one that commit may
+	// check and the response returns. Default: CRC-32C.
 	Checksum      ChecksumType `protobuf:"varint,13,opt,name=checksum,proto3,enum=guestd.v1.ChecksumType" json:"checksum,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2205,9 +2206,8 @@ func (x *WriteStart) GetChecksum() ChecksumType {
 // WriteCommit ends a Write with a check.
 type WriteCommit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Checksum of the whole file that is to be: in atomic mode with resume, of
-	// the resumed part too. In append and update mode of the bytes sent. Its type
-	// is that of start.checksum.
+	// Checksum of the whole resulting file, a resumed part included; in append
+	// and update mode, of the bytes sent. Its type is that of start.checksum.
 	Checksum      *Checksum `protobuf:"bytes,1,opt,name=checksum,proto3" json:"checksum,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2256,7 +2256,7 @@ type WriteResponse struct {
 	Bytes uint64 `protobuf:"varint,1,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	// The file as it is now.
 	Info *FileInfo `protobuf:"bytes,2,opt,name=info,proto3" json:"info,omitempty"`
-	// Checksum of what commit's is about, of start's type.
+	// Checksum of the same bytes as commit.checksum, of start's type.
 	Checksum      *Checksum `protobuf:"bytes,3,opt,name=checksum,proto3" json:"checksum,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2315,7 +2315,7 @@ func (x *WriteResponse) GetChecksum() *Checksum {
 
 type StatUploadRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As whom and from where.
+	// Whose rights, and the base of relative paths.
 	Context *FileContext `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`
 	// The target.
 	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
@@ -2387,7 +2387,7 @@ func (x *StatUploadRequest) GetResumeId() string {
 
 type StatUploadResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Bytes that are there.
+	// Bytes that have arrived.
 	Offset uint64 `protobuf:"varint,1,opt,name=offset,proto3" json:"offset,omitempty"`
 	// When the last of them arrived.
 	ModifyTime    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=modify_time,json=modifyTime,proto3" json:"modify_time,omitempty"`
@@ -2526,13 +2526,13 @@ func (*UploadTreeRequest_Data) isUploadTreeRequest_Part() {}
 // UploadTreeStart opens an UploadTree.
 type UploadTreeStart struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As whom and from where.
+	// Whose rights, and the base of relative paths.
 	Context *FileContext `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`
 	// The directory to unpack into; made, with its parents, if missing.
 	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
 	// path that is not UTF-8.
 	RawPath []byte `protobuf:"bytes,3,opt,name=raw_path,json=rawPath,proto3" json:"raw_path,omitempty"`
-	// What becomes of the archive's owners.
+	// What happens to the archive's owners.
 	Owner TreeOwner `protobuf:"varint,4,opt,name=owner,proto3,enum=guestd.v1.TreeOwner" json:"owner,omitempty"`
 	// Leave out entries that match, in the syntax of WalkRequest.exclude.
 	Exclude []string `protobuf:"bytes,5,rep,name=exclude,proto3" json:"exclude,omitempty"`
@@ -2540,7 +2540,7 @@ type UploadTreeStart struct {
 	StripComponents uint32 `protobuf:"varint,6,opt,name=strip_components,json=stripComponents,proto3" json:"strip_components,omitempty"`
 	// Do not set extended attributes.
 	NoXattrs bool `protobuf:"varint,7,opt,name=no_xattrs,json=noXattrs,proto3" json:"no_xattrs,omitempty"`
-	// Leave a file that is there already as it is, instead of replacing it.
+	// Leave existing files as they are, instead of replacing them.
 	KeepExisting  bool `protobuf:"varint,8,opt,name=keep_existing,json=keepExisting,proto3" json:"keep_existing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2853,7 +2853,7 @@ func (x *TreeSkip) GetReason() string {
 
 type DownloadTreeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As whom and from where.
+	// Whose rights, and the base of relative paths.
 	Context *FileContext `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`
 	// The file or directory.
 	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
@@ -3037,7 +3037,7 @@ func (*DownloadTreeResponse_Summary) isDownloadTreeResponse_Part() {}
 
 type MkdirRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As whom and from where.
+	// Whose rights, and the base of relative paths.
 	Context *FileContext `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`
 	// The directory.
 	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
@@ -3045,8 +3045,7 @@ type MkdirRequest struct {
 	RawPath []byte `protobuf:"bytes,3,opt,name=raw_path,json=rawPath,proto3" json:"raw_path,omitempty"`
 	// Permission bits. Default: 0755.
 	Mode *uint32 `protobuf:"varint,4,opt,name=mode,proto3,oneof" json:"mode,omitempty"`
-	// Make missing parents too, and take a directory that is there already as
-	// success.
+	// Make missing parents too, and accept a directory that exists already.
 	Parents       bool `protobuf:"varint,5,opt,name=parents,proto3" json:"parents,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3164,15 +3163,15 @@ func (x *MkdirResponse) GetCreated() bool {
 
 type RemoveRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As whom and from where.
+	// Whose rights, and the base of relative paths.
 	Context *FileContext `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`
 	// The path.
 	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
 	// path that is not UTF-8.
 	RawPath []byte `protobuf:"bytes,3,opt,name=raw_path,json=rawPath,proto3" json:"raw_path,omitempty"`
-	// Remove a directory with all that is in it.
+	// Remove a directory with everything in it.
 	Recursive bool `protobuf:"varint,4,opt,name=recursive,proto3" json:"recursive,omitempty"`
-	// Nothing there is success.
+	// It is no error if there is nothing.
 	IgnoreMissing bool `protobuf:"varint,5,opt,name=ignore_missing,json=ignoreMissing,proto3" json:"ignore_missing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3290,7 +3289,7 @@ func (x *RemoveResponse) GetRemoved() uint64 {
 
 type RenameRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As whom and from where.
+	// Whose rights, and the base of relative paths.
 	Context *FileContext `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`
 	// The old path.
 	From string `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
@@ -3425,7 +3424,7 @@ func (*RenameResponse) Descriptor() ([]byte, []int) {
 
 type CopyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As whom and from where.
+	// Whose rights, and the base of relative paths.
 	Context *FileContext `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`
 	// The source.
 	From string `protobuf:"bytes,2,opt,name=from,proto3" json:"from,omitempty"`
@@ -3435,7 +3434,7 @@ type CopyRequest struct {
 	To string `protobuf:"bytes,4,opt,name=to,proto3" json:"to,omitempty"`
 	// to that is not UTF-8.
 	RawTo []byte `protobuf:"bytes,5,opt,name=raw_to,json=rawTo,proto3" json:"raw_to,omitempty"`
-	// Copy a directory with all that is in it.
+	// Copy a directory with everything in it.
 	Recursive bool `protobuf:"varint,6,opt,name=recursive,proto3" json:"recursive,omitempty"`
 	// ALREADY_EXISTS instead of replacing files.
 	NoReplace bool `protobuf:"varint,7,opt,name=no_replace,json=noReplace,proto3" json:"no_replace,omitempty"`
@@ -3587,9 +3586,9 @@ func (x *CopyResponse) GetFiles() uint64 {
 
 type LinkRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As whom and from where.
+	// Whose rights, and the base of relative paths.
 	Context *FileContext `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`
-	// The file that is there.
+	// The existing file.
 	Target string `protobuf:"bytes,2,opt,name=target,proto3" json:"target,omitempty"`
 	// target that is not UTF-8.
 	RawTarget []byte `protobuf:"bytes,3,opt,name=raw_target,json=rawTarget,proto3" json:"raw_target,omitempty"`
@@ -3704,7 +3703,7 @@ func (*LinkResponse) Descriptor() ([]byte, []int) {
 
 type SymlinkRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As whom and from where.
+	// Whose rights, and the base of relative paths.
 	Context *FileContext `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`
 	// What the link is to hold, taken as it is.
 	Target string `protobuf:"bytes,2,opt,name=target,proto3" json:"target,omitempty"`
@@ -3821,7 +3820,7 @@ func (*SymlinkResponse) Descriptor() ([]byte, []int) {
 
 type ReadLinkRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As whom and from where.
+	// Whose rights, and the base of relative paths.
 	Context *FileContext `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`
 	// The link.
 	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
@@ -3938,7 +3937,7 @@ func (x *ReadLinkResponse) GetRawTarget() []byte {
 
 type RealPathRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As whom and from where.
+	// Whose rights, and the base of relative paths.
 	Context *FileContext `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`
 	// The path; empty is the base itself.
 	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
@@ -4064,7 +4063,7 @@ func (x *RealPathResponse) GetRawPath() []byte {
 
 type ChmodRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As whom and from where.
+	// Whose rights, and the base of relative paths.
 	Context *FileContext `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`
 	// The path.
 	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
@@ -4172,7 +4171,7 @@ func (*ChmodResponse) Descriptor() ([]byte, []int) {
 
 type ChownRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As whom and from where.
+	// Whose rights, and the base of relative paths.
 	Context *FileContext `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`
 	// The path.
 	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
@@ -4298,7 +4297,7 @@ func (*ChownResponse) Descriptor() ([]byte, []int) {
 
 type UtimeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As whom and from where.
+	// Whose rights, and the base of relative paths.
 	Context *FileContext `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`
 	// The path.
 	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
@@ -4306,7 +4305,8 @@ type UtimeRequest struct {
 	RawPath []byte `protobuf:"bytes,3,opt,name=raw_path,json=rawPath,proto3" json:"raw_path,omitempty"`
 	// Absent: unchanged.
 	AccessTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=access_time,json=accessTime,proto3" json:"access_time,omitempty"`
-	// Absent: unchanged. With neither time: both are set to the guest's now.
+	// Absent: unchanged. If both are absent, both are set to the guest's current
+	// time.
 	ModifyTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=modify_time,json=modifyTime,proto3" json:"modify_time,omitempty"`
 	// Change a symbolic link itself.
 	NoFollow      bool `protobuf:"varint,6,opt,name=no_follow,json=noFollow,proto3" json:"no_follow,omitempty"`
@@ -4424,7 +4424,7 @@ func (*UtimeResponse) Descriptor() ([]byte, []int) {
 
 type TruncateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As whom and from where.
+	// Whose rights, and the base of relative paths.
 	Context *FileContext `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`
 	// The file.
 	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
@@ -4532,14 +4532,14 @@ func (*TruncateResponse) Descriptor() ([]byte, []int) {
 
 type MakeTempRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As whom and from where.
+	// Whose rights, and the base of relative paths.
 	Context *FileContext `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`
 	// Directory to make it in. Default: /tmp.
 	Dir string `protobuf:"bytes,2,opt,name=dir,proto3" json:"dir,omitempty"`
 	// dir that is not UTF-8.
 	RawDir []byte `protobuf:"bytes,3,opt,name=raw_dir,json=rawDir,proto3" json:"raw_dir,omitempty"`
-	// Name, in which the last "*" becomes something random; without one it is
-	// put behind. Default: "tmp-*".
+	// Name, in which the last "*" is replaced by random characters; without one
+	// they are appended. Default: "tmp-*".
 	Pattern string `protobuf:"bytes,4,opt,name=pattern,proto3" json:"pattern,omitempty"`
 	// Make a directory, mode 0700, instead of a file, mode 0600.
 	Directory     bool `protobuf:"varint,5,opt,name=directory,proto3" json:"directory,omitempty"`
@@ -4668,13 +4668,13 @@ func (x *MakeTempResponse) GetRawPath() []byte {
 
 type WatchRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As whom and from where.
+	// Whose rights, and the base of relative paths.
 	Context *FileContext `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`
 	// The file or directory.
 	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
 	// path that is not UTF-8.
 	RawPath []byte `protobuf:"bytes,3,opt,name=raw_path,json=rawPath,proto3" json:"raw_path,omitempty"`
-	// Watch everything below too, also directories that come later.
+	// Watch everything below too, including directories made later.
 	Recursive bool `protobuf:"varint,4,opt,name=recursive,proto3" json:"recursive,omitempty"`
 	// Leave out what matches, in the syntax of WalkRequest.exclude.
 	Exclude []string `protobuf:"bytes,5,rep,name=exclude,proto3" json:"exclude,omitempty"`
@@ -4847,7 +4847,7 @@ type isWatchResponse_Event interface {
 }
 
 type WatchResponse_Ready struct {
-	// First: the watch stands.
+	// First: the watch is set.
 	Ready *WatchReady `protobuf:"bytes,1,opt,name=ready,proto3,oneof"`
 }
 
@@ -4874,7 +4874,7 @@ func (*WatchResponse_Overflow) isWatchResponse_Event() {}
 
 func (*WatchResponse_Gone) isWatchResponse_Event() {}
 
-// WatchReady says that a watch stands.
+// WatchReady says that a watch is set.
 type WatchReady struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Directories watched.
@@ -5133,7 +5133,7 @@ func (*WatchGone) Descriptor() ([]byte, []int) {
 
 type OpenFileRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As whom and from where.
+	// Whose rights, and the base of relative paths.
 	Context *FileContext `protobuf:"bytes,1,opt,name=context,proto3" json:"context,omitempty"`
 	// The file.
 	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
@@ -5149,7 +5149,7 @@ type OpenFileRequest struct {
 	Create bool `protobuf:"varint,7,opt,name=create,proto3" json:"create,omitempty"`
 	// With create: ALREADY_EXISTS if it is there.
 	Exclusive bool `protobuf:"varint,8,opt,name=exclusive,proto3" json:"exclusive,omitempty"`
-	// Cut it to nothing.
+	// Truncate it.
 	Truncate bool `protobuf:"varint,9,opt,name=truncate,proto3" json:"truncate,omitempty"`
 	// Permission bits of a new file. Default: 0644.
 	Permissions *uint32 `protobuf:"varint,10,opt,name=permissions,proto3,oneof" json:"permissions,omitempty"`

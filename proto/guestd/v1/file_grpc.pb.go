@@ -79,11 +79,11 @@ type FileServiceClient interface {
 	// StatFilesystem describes the filesystem that holds a path, as statfs(2).
 	StatFilesystem(ctx context.Context, in *StatFilesystemRequest, opts ...grpc.CallOption) (*StatFilesystemResponse, error)
 	// ReadDir lists a directory, one page a call, in the directory's own order.
-	// An entry that is there all the time is listed exactly once.
+	// An entry that exists throughout is listed exactly once.
 	ReadDir(ctx context.Context, in *ReadDirRequest, opts ...grpc.CallOption) (*ReadDirResponse, error)
 	// Walk lists what is below a directory, directories before what is in them,
 	// in the directories' own order, never through a symbolic link. What cannot
-	// be read is reported beside the entries and does not end the walk.
+	// be read is reported along with the entries and does not end the walk.
 	Walk(ctx context.Context, in *WalkRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WalkResponse], error)
 	// Glob lists the paths that match a pattern, in no particular order. No match
 	// is an empty stream. Errors: INVALID_REQUEST for a malformed pattern.
@@ -93,25 +93,25 @@ type FileServiceClient interface {
 	Read(ctx context.Context, in *ReadRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadResponse], error)
 	// Write stores a file. The first request is start, then data in any number,
 	// then, if wanted, commit; the client then half-closes and gets the
-	// response. In atomic mode (the default) nothing is seen of the new content
-	// before it is complete, checked and on its place, and a call that fails, is
+	// response. In atomic mode (the default) nobody sees the new content before
+	// it is complete, checked and in its place, and a call that fails, is
 	// cancelled or loses its connection leaves the old file untouched.
 	// Errors: CHECKSUM_MISMATCH, RESUME_MISMATCH, ALREADY_EXISTS, NO_SPACE with
 	// the count of bytes written.
 	Write(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[WriteRequest, WriteResponse], error)
-	// StatUpload tells how much of a resumable write is there.
+	// StatUpload returns how much of a resumable write has arrived.
 	// Errors: NOT_FOUND if there is nothing to resume.
 	StatUpload(ctx context.Context, in *StatUploadRequest, opts ...grpc.CallOption) (*StatUploadResponse, error)
 	// UploadTree unpacks a tar stream (POSIX pax; GNU and ustar are read too)
 	// below a directory: modes, owners, times, symbolic and hard links, sparse
 	// files, extended attributes. The first request is start, then data. It
-	// never writes outside the destination: an entry that would ends the call
-	// with UNSAFE_ENTRY. Files replace others whole; what was unpacked before a
+	// never writes outside the destination: an entry that would do so ends the
+	// call with UNSAFE_ENTRY. Files are replaced whole; what was unpacked before a
 	// failure stays.
 	UploadTree(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadTreeRequest, UploadTreeResponse], error)
 	// DownloadTree packs a file or a tree as a POSIX pax tar stream: data in any
-	// number, then summary. What the user may not read is left out, which summary
-	// tells.
+	// number, then summary. What the user may not read is left out, and listed in
+	// the summary.
 	DownloadTree(ctx context.Context, in *DownloadTreeRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadTreeResponse], error)
 	// Mkdir makes a directory.
 	Mkdir(ctx context.Context, in *MkdirRequest, opts ...grpc.CallOption) (*MkdirResponse, error)
@@ -140,8 +140,8 @@ type FileServiceClient interface {
 	Utime(ctx context.Context, in *UtimeRequest, opts ...grpc.CallOption) (*UtimeResponse, error)
 	// Truncate sets a file's size.
 	Truncate(ctx context.Context, in *TruncateRequest, opts ...grpc.CallOption) (*TruncateResponse, error)
-	// MakeTemp makes a new, empty file or directory under a name that nobody
-	// has.
+	// MakeTemp makes a new, empty file or directory with a name that is not in
+	// use.
 	MakeTemp(ctx context.Context, in *MakeTempRequest, opts ...grpc.CallOption) (*MakeTempResponse, error)
 	// Watch reports changes of a file, a directory or a tree, by inotify(7). The
 	// first response is ready: from then on no change is missed without an
@@ -163,7 +163,7 @@ type FileServiceClient interface {
 	StatFile(ctx context.Context, in *StatFileRequest, opts ...grpc.CallOption) (*StatFileResponse, error)
 	// TruncateFile sets an open file's size.
 	TruncateFile(ctx context.Context, in *TruncateFileRequest, opts ...grpc.CallOption) (*TruncateFileResponse, error)
-	// LockFile takes or frees an advisory lock on an open file (open file
+	// LockFile takes or releases an advisory lock on an open file (open file
 	// description locks of fcntl(2)). Errors: LOCKED.
 	LockFile(ctx context.Context, in *LockFileRequest, opts ...grpc.CallOption) (*LockFileResponse, error)
 	// SyncFile writes an open file to its device, as fsync(2).
@@ -586,11 +586,11 @@ type FileServiceServer interface {
 	// StatFilesystem describes the filesystem that holds a path, as statfs(2).
 	StatFilesystem(context.Context, *StatFilesystemRequest) (*StatFilesystemResponse, error)
 	// ReadDir lists a directory, one page a call, in the directory's own order.
-	// An entry that is there all the time is listed exactly once.
+	// An entry that exists throughout is listed exactly once.
 	ReadDir(context.Context, *ReadDirRequest) (*ReadDirResponse, error)
 	// Walk lists what is below a directory, directories before what is in them,
 	// in the directories' own order, never through a symbolic link. What cannot
-	// be read is reported beside the entries and does not end the walk.
+	// be read is reported along with the entries and does not end the walk.
 	Walk(*WalkRequest, grpc.ServerStreamingServer[WalkResponse]) error
 	// Glob lists the paths that match a pattern, in no particular order. No match
 	// is an empty stream. Errors: INVALID_REQUEST for a malformed pattern.
@@ -600,25 +600,25 @@ type FileServiceServer interface {
 	Read(*ReadRequest, grpc.ServerStreamingServer[ReadResponse]) error
 	// Write stores a file. The first request is start, then data in any number,
 	// then, if wanted, commit; the client then half-closes and gets the
-	// response. In atomic mode (the default) nothing is seen of the new content
-	// before it is complete, checked and on its place, and a call that fails, is
+	// response. In atomic mode (the default) nobody sees the new content before
+	// it is complete, checked and in its place, and a call that fails, is
 	// cancelled or loses its connection leaves the old file untouched.
 	// Errors: CHECKSUM_MISMATCH, RESUME_MISMATCH, ALREADY_EXISTS, NO_SPACE with
 	// the count of bytes written.
 	Write(grpc.ClientStreamingServer[WriteRequest, WriteResponse]) error
-	// StatUpload tells how much of a resumable write is there.
+	// StatUpload returns how much of a resumable write has arrived.
 	// Errors: NOT_FOUND if there is nothing to resume.
 	StatUpload(context.Context, *StatUploadRequest) (*StatUploadResponse, error)
 	// UploadTree unpacks a tar stream (POSIX pax; GNU and ustar are read too)
 	// below a directory: modes, owners, times, symbolic and hard links, sparse
 	// files, extended attributes. The first request is start, then data. It
-	// never writes outside the destination: an entry that would ends the call
-	// with UNSAFE_ENTRY. Files replace others whole; what was unpacked before a
+	// never writes outside the destination: an entry that would do so ends the
+	// call with UNSAFE_ENTRY. Files are replaced whole; what was unpacked before a
 	// failure stays.
 	UploadTree(grpc.ClientStreamingServer[UploadTreeRequest, UploadTreeResponse]) error
 	// DownloadTree packs a file or a tree as a POSIX pax tar stream: data in any
-	// number, then summary. What the user may not read is left out, which summary
-	// tells.
+	// number, then summary. What the user may not read is left out, and listed in
+	// the summary.
 	DownloadTree(*DownloadTreeRequest, grpc.ServerStreamingServer[DownloadTreeResponse]) error
 	// Mkdir makes a directory.
 	Mkdir(context.Context, *MkdirRequest) (*MkdirResponse, error)
@@ -647,8 +647,8 @@ type FileServiceServer interface {
 	Utime(context.Context, *UtimeRequest) (*UtimeResponse, error)
 	// Truncate sets a file's size.
 	Truncate(context.Context, *TruncateRequest) (*TruncateResponse, error)
-	// MakeTemp makes a new, empty file or directory under a name that nobody
-	// has.
+	// MakeTemp makes a new, empty file or directory with a name that is not in
+	// use.
 	MakeTemp(context.Context, *MakeTempRequest) (*MakeTempResponse, error)
 	// Watch reports changes of a file, a directory or a tree, by inotify(7). The
 	// first response is ready: from then on no change is missed without an
@@ -670,7 +670,7 @@ type FileServiceServer interface {
 	StatFile(context.Context, *StatFileRequest) (*StatFileResponse, error)
 	// TruncateFile sets an open file's size.
 	TruncateFile(context.Context, *TruncateFileRequest) (*TruncateFileResponse, error)
-	// LockFile takes or frees an advisory lock on an open file (open file
+	// LockFile takes or releases an advisory lock on an open file (open file
 	// description locks of fcntl(2)). Errors: LOCKED.
 	LockFile(context.Context, *LockFileRequest) (*LockFileResponse, error)
 	// SyncFile writes an open file to its device, as fsync(2).

@@ -785,8 +785,8 @@ func (x *ListenConnection) GetPeerAddress() string {
 	return ""
 }
 
-// Port is a socket of the guest that takes what comes: a TCP listener, or a UDP
-// socket that is bound and not connected.
+// Port is a socket of the guest that accepts traffic from anybody: a TCP
+// listener, or a UDP socket that is bound and not connected.
 type Port struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "tcp", "tcp6", "udp" or "udp6". A "…6" one on "::" usually serves IPv4,
@@ -802,8 +802,8 @@ type Port struct {
 	Pid uint32 `protobuf:"varint,5,opt,name=pid,proto3" json:"pid,omitempty"`
 	// That process's name, as ps shows it; bytes that are not UTF-8 are \xNN.
 	ProcessName string `protobuf:"bytes,6,opt,name=process_name,json=processName,proto3" json:"process_name,omitempty"`
-	// Id of the process that the agent started to which it belongs, itself or as
-	// part of its tree; empty where there is none.
+	// Id of the process, started by the agent, that has it open or whose tree that
+	// process belongs to; empty where there is none.
 	ProcessId     string `protobuf:"bytes,7,opt,name=process_id,json=processId,proto3" json:"process_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

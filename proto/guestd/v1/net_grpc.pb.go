@@ -30,7 +30,7 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // NetService connects the host with what listens in the guest, and the guest
-// with what listens on the host, and tells which ports are listened on. It
+// with what listens on the host, and reports which ports are listened on. It
 // needs no network between the two: everything goes through this connection.
 //
 // Networks and their addresses, wherever they are asked for:
@@ -82,16 +82,16 @@ type NetServiceClient interface {
 	//
 	// Networks are tcp, tcp4, tcp6 and unix. Errors: those above.
 	Listen(ctx context.Context, in *ListenRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListenResponse], error)
-	// ListPorts tells which ports are listened on in the guest's own network
+	// ListPorts returns the ports that are listened on in the guest's own network
 	// namespace, ordered by number.
 	ListPorts(ctx context.Context, in *ListPortsRequest, opts ...grpc.CallOption) (*ListPortsResponse, error)
-	// WatchPorts tells the same, and what changes. The first response, up to one
-	// without more, is all that is listened on and may be empty; each that
-	// follows is a change. A port is opened again when another process has it.
-	// It is told within about a second, and within about a tenth of one for some
-	// seconds after processes were started; what lasts less long may not be
-	// told. A slow client holds up nobody and is told the difference. The stream
-	// ends with the call. Errors: LIMIT_REACHED.
+	// WatchPorts reports the same, and what changes. The first response, up to
+	// one without more, is all that is listened on and may be empty; each that
+	// follows is a change. A port is reported as opened again when another process
+	// has it. A change is reported within about a second, and within about a tenth
+	// of one for some seconds after processes were started; a port that closes
+	// sooner may not be reported. A slow client holds up nobody and gets the
+	// difference. The stream ends with the call. Errors: LIMIT_REACHED.
 	WatchPorts(ctx context.Context, in *WatchPortsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchPortsResponse], error)
 }
 
@@ -169,7 +169,7 @@ type NetService_WatchPortsClient = grpc.ServerStreamingClient[WatchPortsResponse
 // for forward compatibility.
 //
 // NetService connects the host with what listens in the guest, and the guest
-// with what listens on the host, and tells which ports are listened on. It
+// with what listens on the host, and reports which ports are listened on. It
 // needs no network between the two: everything goes through this connection.
 //
 // Networks and their addresses, wherever they are asked for:
@@ -221,16 +221,16 @@ type NetServiceServer interface {
 	//
 	// Networks are tcp, tcp4, tcp6 and unix. Errors: those above.
 	Listen(*ListenRequest, grpc.ServerStreamingServer[ListenResponse]) error
-	// ListPorts tells which ports are listened on in the guest's own network
+	// ListPorts returns the ports that are listened on in the guest's own network
 	// namespace, ordered by number.
 	ListPorts(context.Context, *ListPortsRequest) (*ListPortsResponse, error)
-	// WatchPorts tells the same, and what changes. The first response, up to one
-	// without more, is all that is listened on and may be empty; each that
-	// follows is a change. A port is opened again when another process has it.
-	// It is told within about a second, and within about a tenth of one for some
-	// seconds after processes were started; what lasts less long may not be
-	// told. A slow client holds up nobody and is told the difference. The stream
-	// ends with the call. Errors: LIMIT_REACHED.
+	// WatchPorts reports the same, and what changes. The first response, up to
+	// one without more, is all that is listened on and may be empty; each that
+	// follows is a change. A port is reported as opened again when another process
+	// has it. A change is reported within about a second, and within about a tenth
+	// of one for some seconds after processes were started; a port that closes
+	// sooner may not be reported. A slow client holds up nobody and gets the
+	// difference. The stream ends with the call. Errors: LIMIT_REACHED.
 	WatchPorts(*WatchPortsRequest, grpc.ServerStreamingServer[WatchPortsResponse]) error
 	mustEmbedUnimplementedNetServiceServer()
 }

@@ -133,14 +133,14 @@ func (OutputStream) EnumDescriptor() ([]byte, []int) {
 	return file_guestd_v1_process_proto_rawDescGZIP(), []int{1}
 }
 
-// OnDisconnect says what becomes of a process when the Exec stream that
+// OnDisconnect says what happens to a process when the Exec stream that
 // started it ends before the process does, for whatever reason.
 type OnDisconnect int32
 
 const (
 	// As ON_DISCONNECT_KEEP.
 	OnDisconnect_ON_DISCONNECT_UNSPECIFIED OnDisconnect = 0
-	// It runs on; come back with attach.
+	// It keeps running; come back with attach.
 	OnDisconnect_ON_DISCONNECT_KEEP OnDisconnect = 1
 	// Its whole tree is killed: SIGHUP, then SIGKILL after kill_grace.
 	OnDisconnect_ON_DISCONNECT_KILL OnDisconnect = 2
@@ -195,8 +195,8 @@ const (
 	SubscribeMode_SUBSCRIBE_MODE_UNSPECIFIED SubscribeMode = 0
 	// The process waits, as it would for a pipe; no byte is lost.
 	SubscribeMode_SUBSCRIBE_MODE_LOSSLESS SubscribeMode = 1
-	// The process never waits. What the reader missed is told in a gap, to the
-	// byte.
+	// The process never waits. What the reader missed is reported as a gap, to
+	// the byte.
 	SubscribeMode_SUBSCRIBE_MODE_OBSERVER SubscribeMode = 2
 )
 
@@ -361,7 +361,7 @@ const (
 	SignalScope_SIGNAL_SCOPE_PROCESS SignalScope = 1
 	// Its process group; on a terminal that of the session leader.
 	SignalScope_SIGNAL_SCOPE_GROUP SignalScope = 2
-	// Every process that descends from it, also those that left its session.
+	// Every process that descends from it, including those that left its session.
 	SignalScope_SIGNAL_SCOPE_TREE SignalScope = 3
 )
 
@@ -435,8 +435,8 @@ type ProcessSpec struct {
 	RawEnv map[string][]byte `protobuf:"bytes,8,rep,name=raw_env,json=rawEnv,proto3" json:"raw_env,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Use nothing but env and raw_env.
 	CleanEnv bool `protobuf:"varint,9,opt,name=clean_env,json=cleanEnv,proto3" json:"clean_env,omitempty"`
-	// Working directory. Default: the user's home directory if it is there, else
-	// "/". "~" and a relative path are taken from the home directory.
+	// Working directory. Default: the user's home directory if it exists, else
+	// "/". "~" and relative paths are taken from the home directory.
 	Cwd string `protobuf:"bytes,10,opt,name=cwd,proto3" json:"cwd,omitempty"`
 	// cwd that is not UTF-8; wins over cwd.
 	RawCwd []byte `protobuf:"bytes,11,opt,name=raw_cwd,json=rawCwd,proto3" json:"raw_cwd,omitempty"`
@@ -1085,16 +1085,16 @@ type ExecRequest_Start struct {
 }
 
 type ExecRequest_Attach struct {
-	// First message: attach to a process that is there.
+	// First message: attach to an existing process.
 	Attach *ExecAttach `protobuf:"bytes,2,opt,name=attach,proto3,oneof"`
 }
 
 type ExecRequest_Stdin struct {
 	// Bytes for stdin, at most 1 MiB a message. The stream's flow control is
 	// the process's: it blocks when the process does not read. A signal or
-	// resize behind more than 1 MiB of unread input waits with it; the calls
-	// Signal and Resize do not. Input for a process that has closed its stdin
-	// is dropped.
+	// resize that follows more than 1 MiB of unread input waits with it; the
+	// calls Signal and Resize do not. Input for a process that has closed its
+	// stdin is dropped.
 	Stdin []byte `protobuf:"bytes,3,opt,name=stdin,proto3,oneof"`
 }
 
@@ -1130,7 +1130,7 @@ type ExecStart struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What to run.
 	Spec *ProcessSpec `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
-	// What becomes of it when this stream ends first.
+	// What happens to it when this stream ends first.
 	OnDisconnect OnDisconnect `protobuf:"varint,2,opt,name=on_disconnect,json=onDisconnect,proto3,enum=guestd.v1.OnDisconnect" json:"on_disconnect,omitempty"`
 	// How this stream reads the output.
 	Mode          SubscribeMode `protobuf:"varint,3,opt,name=mode,proto3,enum=guestd.v1.SubscribeMode" json:"mode,omitempty"`
@@ -1194,8 +1194,8 @@ type ExecAttach struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id or handle.
 	Process string `protobuf:"bytes,1,opt,name=process,proto3" json:"process,omitempty"`
-	// Absolute offset in stdout to go on from. Default: the oldest byte kept. An
-	// offset below that gives a gap, then the oldest byte kept.
+	// Absolute offset in stdout to continue from. Default: the oldest byte kept.
+	// An offset below that gives a gap, then the oldest byte kept.
 	StdoutOffset *uint64 `protobuf:"varint,2,opt,name=stdout_offset,json=stdoutOffset,proto3,oneof" json:"stdout_offset,omitempty"`
 	// The same for stderr.
 	StderrOffset *uint64 `protobuf:"varint,3,opt,name=stderr_offset,json=stderrOffset,proto3,oneof" json:"stderr_offset,omitempty"`
@@ -1518,7 +1518,7 @@ func (*ExecResponse_Gap) isExecResponse_Event() {}
 
 func (*ExecResponse_Exit) isExecResponse_Event() {}
 
-// ExecStarted tells which process this is.
+// ExecStarted says which process this is.
 type ExecStarted struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The process as it is now.
@@ -1796,14 +1796,13 @@ type Process struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its id.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Its id behind the boot id.
+	// The boot id, a slash and its id.
 	Handle string `protobuf:"bytes,2,opt,name=handle,proto3" json:"handle,omitempty"`
 	// Process id in the guest's kernel.
 	Pid uint32 `protobuf:"varint,3,opt,name=pid,proto3" json:"pid,omitempty"`
 	// Where it is in its life.
 	State ProcessState `protobuf:"varint,4,opt,name=state,proto3,enum=guestd.v1.ProcessState" json:"state,omitempty"`
-	// What was asked for, as it was understood; without env, which may hold
-	// secrets.
+	// The spec as the agent understood it, without env, which may hold secrets.
 	Spec *ProcessSpec `protobuf:"bytes,5,opt,name=spec,proto3" json:"spec,omitempty"`
 	// When it started.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
@@ -1817,7 +1816,7 @@ type Process struct {
 	StderrOldest uint64 `protobuf:"varint,10,opt,name=stderr_oldest,json=stderrOldest,proto3" json:"stderr_oldest,omitempty"`
 	// See stdout_oldest.
 	StderrEnd uint64 `protobuf:"varint,11,opt,name=stderr_end,json=stderrEnd,proto3" json:"stderr_end,omitempty"`
-	// Streams that read its output now.
+	// Streams that are reading its output now.
 	Subscribers   uint32 `protobuf:"varint,12,opt,name=subscribers,proto3" json:"subscribers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1948,9 +1947,9 @@ type ProcessExit struct {
 	SignalName string `protobuf:"bytes,3,opt,name=signal_name,json=signalName,proto3" json:"signal_name,omitempty"`
 	// It left a core dump.
 	CoreDumped bool `protobuf:"varint,4,opt,name=core_dumped,json=coreDumped,proto3" json:"core_dumped,omitempty"`
-	// It was ended because its spec's timeout was over.
+	// It was ended because its spec's timeout had passed.
 	TimedOut bool `protobuf:"varint,5,opt,name=timed_out,json=timedOut,proto3" json:"timed_out,omitempty"`
-	// The kernel killed a process of its tree for want of memory.
+	// The kernel killed a process of its tree for lack of memory.
 	OutOfMemory *OutOfMemory `protobuf:"bytes,6,opt,name=out_of_memory,json=outOfMemory,proto3" json:"out_of_memory,omitempty"`
 	// When it ended.
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`

@@ -45,8 +45,8 @@ const (
 // nothing.
 //
 // Wherever a process is named, its id or its handle will do. A handle is the
-// id behind the machine's boot id; one from an earlier boot is refused with
-// STALE_HANDLE instead of being taken for another process.
+// machine's boot id, a slash and the id; one from an earlier boot is refused
+// with STALE_HANDLE instead of being taken for another process.
 type ProcessServiceClient interface {
 	// Exec starts a process or attaches to one, and carries its streams.
 	//
@@ -55,7 +55,7 @@ type ProcessServiceClient interface {
 	// and order; the agent sends stdout, stderr and gap, and exit when the
 	// process has ended. Output that a background child writes after exit
 	// follows it; the agent ends the stream when every output stream is at its
-	// end. A client that wants no more than the exit may cancel after it.
+	// end. A client that only wants the exit may cancel after it.
 	//
 	// Half-closing the request stream does not close the process's stdin: send
 	// stdin_eof for that.
@@ -236,8 +236,8 @@ func (c *processServiceClient) UpdateEnvironment(ctx context.Context, in *Update
 // nothing.
 //
 // Wherever a process is named, its id or its handle will do. A handle is the
-// id behind the machine's boot id; one from an earlier boot is refused with
-// STALE_HANDLE instead of being taken for another process.
+// machine's boot id, a slash and the id; one from an earlier boot is refused
+// with STALE_HANDLE instead of being taken for another process.
 type ProcessServiceServer interface {
 	// Exec starts a process or attaches to one, and carries its streams.
 	//
@@ -246,7 +246,7 @@ type ProcessServiceServer interface {
 	// and order; the agent sends stdout, stderr and gap, and exit when the
 	// process has ended. Output that a background child writes after exit
 	// follows it; the agent ends the stream when every output stream is at its
-	// end. A client that wants no more than the exit may cancel after it.
+	// end. A client that only wants the exit may cancel after it.
 	//
 	// Half-closing the request stream does not close the process's stdin: send
 	// stdin_eof for that.

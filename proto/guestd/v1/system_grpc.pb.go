@@ -27,9 +27,9 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// SystemService tells about the agent and the machine it runs in.
+// SystemService describes the agent and the machine it runs in.
 //
-// Beside it the agent serves grpc.health.v1.Health (service "" and each
+// Besides, the agent serves grpc.health.v1.Health (service "" and each
 // service's full name: SERVING from the moment its listener is bound,
 // NOT_SERVING while it shuts down) and gRPC server reflection (v1, v1alpha).
 type SystemServiceClient interface {
@@ -72,9 +72,9 @@ func (c *systemServiceClient) GetMetrics(ctx context.Context, in *GetMetricsRequ
 // All implementations must embed UnimplementedSystemServiceServer
 // for forward compatibility.
 //
-// SystemService tells about the agent and the machine it runs in.
+// SystemService describes the agent and the machine it runs in.
 //
-// Beside it the agent serves grpc.health.v1.Health (service "" and each
+// Besides, the agent serves grpc.health.v1.Health (service "" and each
 // service's full name: SERVING from the moment its listener is bound,
 // NOT_SERVING while it shuts down) and gRPC server reflection (v1, v1alpha).
 type SystemServiceServer interface {
