@@ -37,7 +37,7 @@ func (d *doors) open(ctx context.Context, c config, log *slog.Logger) error {
 	for _, text := range c.Listen {
 		l, err := listen(ctx, text, c, log)
 		if errors.Is(err, syscall.EADDRINUSE) {
-			return fmt.Errorf("%w: another agent serves there", err)
+			return fmt.Errorf("%w; choose another address with --listen", err)
 		}
 		if err != nil {
 			return err
@@ -51,7 +51,7 @@ func (d *doors) open(ctx context.Context, c config, log *slog.Logger) error {
 		case err == nil:
 			d.ssh = append(d.ssh, l)
 		case chosen && errors.Is(err, syscall.EADDRINUSE):
-			return fmt.Errorf("%w: another SSH server, or another agent, serves there", err)
+			return fmt.Errorf("%w; choose another address with --ssh, or --ssh %s", err, noSSH)
 		case chosen:
 			return err
 		default:

@@ -3,10 +3,10 @@
 // Package access decides who may come in over SSH, and keeps account of who
 // came and what they did.
 //
-// A [Store] holds the grants that the host pushed in and the connections that
-// came of them. Both doors of the agent stand on it and nothing else of each
-// other: the gRPC door fills and reads it, the SSH door asks it. It knows
-// neither protobuf nor the SSH protocol, only what its keys look like.
+// A [Store] holds the grants that the host made and the connections that came
+// of them. It is all that the two servers of the agent share: gRPC fills and
+// reads it, SSH asks it. It knows neither protobuf nor the SSH protocol, only
+// what its keys look like.
 //
 // Nothing of it is ever on disk: a restarted agent has no grants, no
 // connections and another host key, so that whoever copies the disk or the

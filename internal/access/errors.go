@@ -15,7 +15,7 @@ var (
 	ErrStoreClosed = errors.New("the guest is shutting down")
 
 	ErrExists   = errors.New("another grant has this id or credential")
-	ErrNotFound = errors.New("there is no such one")
+	ErrNotFound = errors.New("not found")
 
 	ErrTooManyGrants   = errors.New("too many grants")
 	ErrTooManyWatchers = errors.New("too many watchers")

@@ -19,6 +19,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/term"
+
 	"github.com/guestd/guestd/internal/nsbox"
 )
 
@@ -45,7 +47,7 @@ func main() {
 }
 
 func run(ctx context.Context, guestd, guestctl, kind string) error {
-	s := &show{guestctl: guestctl}
+	s := &show{guestctl: guestctl, terminal: term.IsTerminal(int(os.Stdout.Fd()))}
 	box, err := s.start(ctx, guestd, kind)
 	if err != nil {
 		return err
@@ -73,6 +75,7 @@ func run(ctx context.Context, guestd, guestctl, kind string) error {
 // A show prints what happens and keeps the timings.
 type show struct {
 	guestctl string
+	terminal bool // stdout is one
 	steps    []step
 }
 
@@ -81,8 +84,19 @@ type step struct {
 	took time.Duration
 }
 
+// Attributes of text, ECMA-48 §8.3.117.
+const bold, faint = 1, 2
+
+// style gives text an attribute, on a terminal.
+func (s *show) style(attribute int, text string) string {
+	if !s.terminal {
+		return text
+	}
+	return fmt.Sprintf("\033[%dm%s\033[0m", attribute, text)
+}
+
 func (s *show) title(format string, args ...any) {
-	fmt.Printf("\n\033[1m%s\033[0m\n", fmt.Sprintf(format, args...))
+	fmt.Printf("\n%s\n", s.style(bold, fmt.Sprintf(format, args...)))
 }
 
 func (s *show) say(format string, args ...any) {
@@ -91,7 +105,7 @@ func (s *show) say(format string, args ...any) {
 
 // hint tells how to do the same by hand.
 func (s *show) hint(format string, args ...any) {
-	fmt.Printf("  \033[2m$ guestctl %s\033[0m\n", fmt.Sprintf(format, args...))
+	fmt.Printf("  %s\n", s.style(faint, "$ guestctl "+fmt.Sprintf(format, args...)))
 }
 
 // timed runs f and keeps how long it took.

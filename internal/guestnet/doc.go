@@ -1,14 +1,14 @@
 //go:build linux
 
-// Package guestnet is the guest's network as both doors of the agent use it:
-// it dials, it listens, and it tells who listens.
+// Package guestnet is the guest's network as both servers of the agent use it:
+// it dials, it listens, and it reports who listens.
 //
 //	d := guestnet.Dialer{User: &id}
 //	conn, err := d.DialContext(ctx, "tcp", "localhost:3000")
 //	conn, err := d.DialContext(ctx, "unix", "/run/app.sock")
 //	l, err := guestnet.Listen(ctx, guestnet.ListenSpec{Network: "tcp", Address: "127.0.0.1:0"})
 //
-//	ports := guestnet.NewPorts(guestnet.PortsConfig{})
+//	ports := guestnet.NewPorts()
 //	list, err := ports.List(ctx)
 //	watch, err := ports.Watch()
 //
