@@ -22,7 +22,7 @@ TESTFLAGS ?=
 help: ## Explain the targets.
 	@awk 'BEGIN {FS = ":.*## "} \
 	  /^##@ /          {printf "\n%s\n", substr($$0, 5)} \
-	  /^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	  /^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ Build
 

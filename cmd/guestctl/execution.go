@@ -87,7 +87,7 @@ func (e *execution) wait(ctx context.Context) error {
 	}
 }
 
-// warnDetached tells how to come back. A terminal's cursor may be anywhere.
+// warnDetached says how to come back. A terminal's cursor may be anywhere.
 func (a *app) warnDetached(id string) {
 	fmt.Fprintln(a.stderr)
 	a.warn("detached; it runs on: guestctl attach %s", escape(id))
@@ -144,7 +144,7 @@ func signalCode(cause error) error {
 	return cause
 }
 
-// exited tells what an exit code does not, and returns that code.
+// exited reports what an exit code does not say, and returns that code.
 func (a *app) exited(status *client.ExitStatus) error {
 	if oom := status.OOM; oom != nil {
 		a.warn("%s", describeOOM(oom))

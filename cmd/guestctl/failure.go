@@ -31,13 +31,13 @@ const exitCodesHelp = `exec, sh, attach and a plain wait end as the program in t
   0-255    the program's own exit code
   128+n    signal n ended it, in Linux's numbers: 137 is KILL, 143 is TERM
   127      there is no such program
-  126      it is there, but cannot be executed
-  124      it was ended by --timeout; or a wait's --timeout was over
+  126      it exists, but cannot be executed
+  124      it was ended by --timeout; or a wait's --timeout expired
   255      guestctl failed: bad usage, no connection, no such user, and so on
 
-A wait for conditions ends with 0, or with 1 if the process ended before; 124 and
-255 are as above. ssh ends as ssh(1) does, which says 255 of a program that a signal
-ended, too. The other commands have codes of their own:
+A wait for conditions ends with 0, or with 1 if the process ended first; 124 and 255
+are as above. ssh ends as ssh(1) does, which also reports 255 for a program that a
+signal ended. The other commands have codes of their own:
 
   0        done
   1        refused or failed: no such file, permission denied, and so on
@@ -78,7 +78,7 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 // errReported ends a command as failed, all of whose errors were reported already.
 var errReported = errors.New("reported")
 
-// report tells what went wrong with a command, if anything, and returns the
+// report prints what went wrong with a command, if anything, and returns the
 // exit code.
 func (a *app) report(ctx context.Context, command *cobra.Command, err error) int {
 	if out := a.stdout.failure(); out != nil && (err == nil || errors.Is(err, context.Canceled) || errors.Is(err, out)) {
@@ -135,7 +135,7 @@ func (a *app) explain(command *cobra.Command, err error) int {
 	return own(exitFailed)
 }
 
-// complain tells an error of one of several operands; the command goes on.
+// complain prints an error of one of several operands; the command goes on.
 func (a *app) complain(err error) { fmt.Fprintf(a.stderr, "guestctl: %s\n", message(err)) }
 
 // isFinal reports whether an error ends a command that otherwise goes on with
@@ -179,7 +179,7 @@ func (a *app) hint(err error) string {
 	address, _ := vsock.ParseAddr(broken.Agent)
 	switch {
 	case broken.Lost:
-		return "the guest may have gone down, or its agent may have been restarted; 'guestctl ps -a' tells what still runs"
+		return "the guest may have gone down, or its agent may have been restarted; 'guestctl ps -a' lists what still runs"
 	case errors.Is(err, vsock.ErrBadReply):
 		return "that socket is not a VMM's vsock multiplexer; a plain unix socket is addressed as unix:PATH"
 	case errors.Is(err, fs.ErrNotExist) && address.Transport == vsock.Unix:
@@ -189,7 +189,7 @@ func (a *app) hint(err error) string {
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ECONNRESET):
 		return "nothing answers there; is guestd running in the guest, and serving that port?" + again
 	case errors.Is(err, fs.ErrPermission):
-		return "only the agent's own user and root may use a unix socket, and who may write to a VMM's socket that one"
+		return "an agent's unix socket is for its own user and root, a VMM's socket for whoever may write to its file"
 	case errors.Is(err, syscall.ENODEV), errors.Is(err, errors.ErrUnsupported), errors.Is(err, syscall.EAFNOSUPPORT):
 		return "this machine has no AF_VSOCK (on Linux: modprobe vhost_vsock); Firecracker and Cloud Hypervisor want hybrid:SOCKET:PORT"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT):

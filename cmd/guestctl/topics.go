@@ -45,7 +45,7 @@ For commands that know only the guest's side (ls, cat, rm, mkdir, mv, stat,
 watch) the colon may be left out.
 
 Names are bytes. Where stdout is a terminal, what is not printable in them is
-escaped as in "\x1b", because whoever rules the guest chose them; otherwise they
+escaped as in "\x1b", because whoever controls the guest chose them; otherwise they
 are printed as they are.
 `
 

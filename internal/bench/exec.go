@@ -28,7 +28,7 @@ func execLatency(ctx context.Context, b *bench) ([]row, error) {
 	return []row{{
 		id: "P1", what: "exec of true, request to exit", against: "os/exec of the same program", goal: "≤ 1.30×",
 		result: r.String(), met: r.median <= 1.3,
-		note: fmt.Sprintf("%v beside %v; a bare gRPC server that calls os/exec is at 1.4 to 1.5. The rest are more wake-ups of threads, and a cgroup for each process",
+		note: fmt.Sprintf("%v against %v; a bare gRPC server that calls os/exec is at 1.4 to 1.5. The rest are more wake-ups of threads, and a cgroup for each process",
 			r.ours.Round(time.Microsecond), r.theirs.Round(time.Microsecond)),
 	}}, nil
 }

@@ -23,7 +23,7 @@ const (
 	manyDirectories = 10_000
 )
 
-// P18 is what things cost beside much that is already there.
+// P18 is what things cost where much is already there.
 
 func execBesideMany(ctx context.Context, b *bench) ([]row, error) {
 	alone, err := b.startAgent(ctx)
@@ -50,7 +50,7 @@ func execBesideMany(ctx context.Context, b *bench) ([]row, error) {
 		return nil, err
 	}
 	return []row{{
-		id: "P18", what: "exec of true beside 1,000 alive and 1,000 ended", against: "the same in an empty agent", goal: "≤ 1.20×",
+		id: "P18", what: "exec of true with 1,000 alive and 1,000 ended", against: "the same in an empty agent", goal: "≤ 1.20×",
 		result: r.String(), met: r.median <= 1.2,
 	}}, nil
 }
@@ -105,7 +105,7 @@ func listMany(ctx context.Context, b *bench) ([]row, error) {
 		{
 			id: "P18", what: "a directory of 1,000,000 entries listed", against: "find, its output read", goal: "≤ 1.50×",
 			result: r.String(), met: r.median <= 1.5,
-			note: fmt.Sprintf("%v beside %v", r.ours.Round(time.Millisecond), r.theirs.Round(time.Millisecond)),
+			note: fmt.Sprintf("%v against %v", r.ours.Round(time.Millisecond), r.theirs.Round(time.Millisecond)),
 		},
 		{id: "P18", what: "memory that the agent took for it", against: "–", goal: "≤ 16 MB", result: megabytes(grown), met: grown*1024 <= 16_000_000},
 	}, nil
@@ -185,7 +185,7 @@ func watchMany(ctx context.Context, b *bench) ([]row, error) {
 	}
 	return []row{{
 		id: "P18", what: what, against: "inotifywait -r", goal: "≤ 1.50×", result: r.String(), met: r.median <= 1.5,
-		note: fmt.Sprintf("%v beside %v", r.ours.Round(time.Millisecond), r.theirs.Round(time.Millisecond)),
+		note: fmt.Sprintf("%v against %v", r.ours.Round(time.Millisecond), r.theirs.Round(time.Millisecond)),
 	}}, nil
 }
 

@@ -53,7 +53,7 @@ func manyProcesses(ctx context.Context, b *bench) ([]row, error) {
 	grown := int(after.Goroutines) - int(before.Goroutines)
 	return []row{
 		{
-			id: "P16", what: fmt.Sprintf("%d processes spawned and waited for beside %d alive: exits lost", spawnedTotal, aliveAtOnce),
+			id: "P16", what: fmt.Sprintf("%d processes spawned and waited for with %d alive: exits lost", spawnedTotal, aliveAtOnce),
 			against: "–", goal: "0", result: fmt.Sprint(lost), met: lost == 0,
 		},
 		{id: "P16", what: "peak resident memory of the agent then", against: "–", goal: "≤ 64 MB", result: megabytes(peak), met: peak*1024 <= 64_000_000},

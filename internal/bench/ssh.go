@@ -145,7 +145,7 @@ func sshBulk(ctx context.Context, b *bench, p *sshPair) ([]row, error) {
 			r = r.inverse()
 			rows = append(rows, row{
 				id: c.id, what: fmt.Sprintf("%s through ssh, %s, %s", size(b.size), what, c.cipher), against: "sshd", goal: fmt.Sprintf("≥ %.2f", goal),
-				result: r.String(), met: r.median >= goal, note: fmt.Sprintf("%s beside %s; %s%s", speed(b.size, r.ours), speed(b.size, r.theirs), cpu, c.note),
+				result: r.String(), met: r.median >= goal, note: fmt.Sprintf("%s against %s; %s%s", speed(b.size, r.ours), speed(b.size, r.theirs), cpu, c.note),
 			})
 		}
 	}
@@ -189,7 +189,7 @@ func sftpBulk(ctx context.Context, b *bench, p *sshPair) ([]row, error) {
 		r = r.inverse()
 		rows = append(rows, row{
 			id: "P9", what: fmt.Sprintf("sftp %s of %s", command, size(b.size)), against: "sftp-server behind sshd", goal: "≥ 1.00",
-			result: r.String(), met: r.median >= 1, note: fmt.Sprintf("%s beside %s", speed(b.size, r.ours), speed(b.size, r.theirs)),
+			result: r.String(), met: r.median >= 1, note: fmt.Sprintf("%s against %s", speed(b.size, r.ours), speed(b.size, r.theirs)),
 		})
 	}
 	return rows, nil
@@ -252,7 +252,7 @@ func typist(c *ssh.Client) (timed, error) {
 
 // besides says the absolute times of a ratio.
 func besides(r ratio) string {
-	return fmt.Sprintf("%v beside %v", r.ours.Round(time.Microsecond), r.theirs.Round(time.Microsecond))
+	return fmt.Sprintf("%v against %v", r.ours.Round(time.Microsecond), r.theirs.Round(time.Microsecond))
 }
 
 // zeros is an endless reader.

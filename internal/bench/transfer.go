@@ -75,7 +75,7 @@ func uploadFile(ctx context.Context, b *bench) ([]row, error) {
 		rows = append(rows, row{
 			id: "P2", what: fmt.Sprintf("upload of %s, atomic, %s end to end", size(b.size), sum.name),
 			against: "raw unix socket → file", goal: "≥ 0.75", result: r.String(), met: r.median >= 0.75,
-			note: fmt.Sprintf("%s beside %s; gRPC copies each byte once on either end, and both ends share the CPUs with the checksums",
+			note: fmt.Sprintf("%s against %s; gRPC copies each byte once on either end, and both ends share the CPUs with the checksums",
 				speed(b.size, r.ours), speed(b.size, r.theirs)),
 		})
 	}
@@ -118,7 +118,7 @@ func downloadFile(ctx context.Context, b *bench) ([]row, error) {
 	return []row{{
 		id: "P3", what: "download of " + size(b.size) + ", checksum included", against: "raw file → unix socket",
 		goal: "≥ 0.60", result: r.String(), met: r.median >= 0.6,
-		note: fmt.Sprintf("%s beside %s; as for the upload", speed(b.size, r.ours), speed(b.size, r.theirs)),
+		note: fmt.Sprintf("%s against %s; as for the upload", speed(b.size, r.ours), speed(b.size, r.theirs)),
 	}}, nil
 }
 
@@ -165,7 +165,7 @@ func uploadTree(ctx context.Context, b *bench) ([]row, error) {
 	return []row{{
 		id: "P4", what: fmt.Sprintf("upload of a tree of %d files of 1 KiB", files), against: "tar c \\| tar x over a raw socket",
 		goal: "≥ 0.80", result: r.String(), met: r.median >= 0.8,
-		note: fmt.Sprintf("%v beside %v; %d bytes; tar in its default format, which keeps times to the second, ours to the nanosecond",
+		note: fmt.Sprintf("%v against %v; %d bytes; tar in its default format, which keeps times to the second, ours to the nanosecond",
 			r.ours.Round(time.Millisecond), r.theirs.Round(time.Millisecond), transferred.Bytes),
 	}}, nil
 }
