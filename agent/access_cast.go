@@ -119,7 +119,7 @@ func (c *casts) lines(key castKey, e *access.Event) []byte {
 }
 
 // text is output in whole characters; the beginning of one is kept for the
-// next time. What is no UTF-8 at all becomes U+FFFD in JSON.
+// next time. What is not UTF-8 at all becomes U+FFFD in JSON.
 func (r *cast) text(output []byte) []byte {
 	text := append(r.partial, output...)
 	r.partial = nil

@@ -39,7 +39,7 @@ func grantOf(m *guestdv1.Grant) (access.Grant, error) {
 	}
 	if m.ClientAddress != "" {
 		if g.Client, err = netip.ParseAddrPort(m.ClientAddress); err != nil {
-			return access.Grant{}, invalidRequest("grant.client_address: is no address with a port")
+			return access.Grant{}, invalidRequest("grant.client_address: is not an address with a port")
 		}
 	}
 	if err := grantBounds(&g, m); err != nil {
@@ -55,7 +55,7 @@ func grantBounds(g *access.Grant, m *guestdv1.Grant) (err error) {
 	}
 	switch {
 	case m.NoExpiry && m.Ttl != nil:
-		return invalidRequest("grant.ttl: comes together with grant.no_expiry")
+		return invalidRequest("grant.ttl: cannot be combined with grant.no_expiry")
 	case m.Ttl != nil && g.TTL == 0:
 		return invalidRequest("grant.ttl: is zero")
 	case m.NoExpiry:
@@ -63,7 +63,7 @@ func grantBounds(g *access.Grant, m *guestdv1.Grant) (err error) {
 	}
 	switch {
 	case m.UnlimitedConnections && m.MaxConnections != 0:
-		return invalidRequest("grant.max_connections: comes together with grant.unlimited_connections")
+		return invalidRequest("grant.max_connections: cannot be combined with grant.unlimited_connections")
 	case m.MaxConnections > math.MaxInt32:
 		return invalidRequest("grant.max_connections: %d is too much", m.MaxConnections)
 	case m.UnlimitedConnections:
@@ -83,10 +83,10 @@ func keyOf(line string) ([]byte, error) {
 	}
 	key, _, options, _, err := ssh.ParseAuthorizedKey([]byte(line))
 	if err != nil {
-		return nil, invalidRequest("grant.authorized_key: is no public key")
+		return nil, invalidRequest("grant.authorized_key: is not a public key")
 	}
 	if len(options) > 0 {
-		return nil, invalidRequest("grant.authorized_key: has options; say it in permissions and command")
+		return nil, invalidRequest("grant.authorized_key: has options; use permissions and command instead")
 	}
 	return key.Marshal(), nil
 }

@@ -263,7 +263,7 @@ func TestRevokeAndKill(t *testing.T) {
 	_, err = a.RevokeGrant(ctx, &guestdv1.RevokeGrantRequest{})
 	wantFailure(t, err, codes.InvalidArgument, guestdv1.ErrorReason_ERROR_REASON_INVALID_REQUEST)
 
-	for range 2 { // the second time is no error
+	for range 2 { // the second time is not an error
 		revoked, err := a.RevokeGrant(ctx, &guestdv1.RevokeGrantRequest{Id: "g"})
 		if err != nil || !revoked.Grant.Revoked || revoked.Grant.LiveConnections != 2 {
 			t.Errorf("revoked: %v, %v", revoked, err)

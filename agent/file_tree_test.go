@@ -187,7 +187,7 @@ func TestFileTreeUnsafe(t *testing.T) {
 	wantNoLeftovers(t, c.dir, "outside", "dest")
 }
 
-// TestFileTreeFailures sends and asks for what is no tree.
+// TestFileTreeFailures sends and asks for what is not a tree.
 func TestFileTreeFailures(t *testing.T) {
 	c := serveFiles(t)
 	path := filepath.Join(c.dir, "file")

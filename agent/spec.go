@@ -121,7 +121,7 @@ func specTerminal(s *proc.Spec, m *guestdv1.ProcessSpec) error {
 	}
 	for opcode, value := range t.Modes {
 		if opcode > math.MaxUint8 {
-			return invalidRequest("spec.terminal.modes: %d is no opcode", opcode)
+			return invalidRequest("spec.terminal.modes: %d is not an opcode", opcode)
 		}
 		if s.TTY.Modes == nil {
 			s.TTY.Modes = make(map[uint8]uint32, len(t.Modes))

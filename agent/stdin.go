@@ -102,7 +102,7 @@ func (q *inputQueue) drop() {
 }
 
 // feed writes the queue to p until end of file, an error or ctx's end. A
-// process that reads no more is no error: the exit says what became of it.
+// process that reads no more is not an error: the exit says what became of it.
 func (q *inputQueue) feed(ctx context.Context, p *proc.Process) (err error) {
 	defer recoverTo(&err)
 	defer q.drop()

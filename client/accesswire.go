@@ -111,7 +111,7 @@ func grantInfoFromWire(m *guestdv1.GrantInfo) GrantInfo {
 	return info
 }
 
-// addressFromWire is invalid for what is no address.
+// addressFromWire is invalid for what is not an address.
 func addressFromWire(text string) netip.AddrPort {
 	address, err := netip.ParseAddrPort(printable(text)) // a zone may be any text
 	if err != nil {

@@ -303,7 +303,7 @@ func newError(op, path string, st *status.Status, info *errdetails.ErrorInfo) er
 	if v := meta["path"]; v != "" {
 		e.Path = printable(v)
 	}
-	// What is no number counts as absent.
+	// What is not a number counts as absent.
 	e.Written, _ = strconv.ParseInt(meta["written"], 10, 64)
 	if e.Reason == guestdv1.ErrorReason_ERROR_REASON_START_FAILED || e.Stage != "" {
 		return &StartError{Stage: e.Stage, Err: e}

@@ -108,7 +108,7 @@ func (f *Files) Mkdir(ctx context.Context, path string, perm fs.FileMode) error 
 	return f.mkdir(ctx, path, perm, false)
 }
 
-// MkdirAll makes a directory and its missing parents. It is no error if the
+// MkdirAll makes a directory and its missing parents. It is not an error if the
 // directory exists already.
 func (f *Files) MkdirAll(ctx context.Context, path string, perm fs.FileMode) error {
 	return f.mkdir(ctx, path, perm, true)
@@ -128,7 +128,7 @@ func (f *Files) Remove(ctx context.Context, path string) error {
 }
 
 // RemoveAll removes a path and everything below it, and returns how many files
-// and directories it removed. It is no error if there is nothing.
+// and directories it removed. It is not an error if there is nothing.
 func (f *Files) RemoveAll(ctx context.Context, path string) (int64, error) {
 	return f.remove(ctx, path, true)
 }

@@ -149,7 +149,7 @@ func yieldWalk(response *guestdv1.WalkResponse, yield func(*FileInfo, error) boo
 
 // Glob lists the paths that match a pattern: "*" and "?" within a name, "[a-z]"
 // and "[^a-z]", "{a,b}", "**" for any number of directories, "\" to quote. No
-// match is no error. The last pair has an error, if there was one.
+// match is not an error. The last pair has an error, if there was one.
 func (f *Files) Glob(ctx context.Context, pattern string) iter.Seq2[*FileInfo, error] {
 	return func(yield func(*FileInfo, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)

@@ -103,7 +103,7 @@ func (w *PortWatch) Close() error {
 func portsFromWire(messages []*guestdv1.Port) []Port {
 	ports := make([]Port, 0, len(messages))
 	for _, m := range messages {
-		// What is no address comes from an agent that is newer, or hostile.
+		// What is not an address comes from an agent that is newer, or hostile.
 		address, _ := netip.ParseAddr(printable(m.GetAddress())) // a zone may be any text
 		ports = append(ports, Port{
 			Network: m.GetNetwork(), Addr: netip.AddrPortFrom(address, uint16(min(m.GetPort(), 0xffff))),

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A name that is no UTF-8 must come back as it went in, everywhere.
+// A name that is not UTF-8 must come back as it went in, everywhere.
 const rawName = "caf\xe9 \xff\xfe\n\x01"
 
 func TestStat(t *testing.T) {

@@ -169,7 +169,7 @@ type tailWatch struct {
 }
 
 // newTailWatch watches the file and, for its name's sake, the directory. A
-// limit that is reached is no error: there is polling.
+// limit that is reached is not an error: there is polling.
 func (r *Reader) newTailWatch() *tailWatch {
 	t := &tailWatch{polls: true}
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)

@@ -13,7 +13,7 @@ import (
 // or one empty directory.
 type RemoveOptions struct {
 	Recursive     bool // a directory with everything below it
-	IgnoreMissing bool // that path does not exist is no error
+	IgnoreMissing bool // that path does not exist is not an error
 	OneFileSystem bool // leave alone what is mounted below; it counts as failed, with EXDEV
 }
 

@@ -188,7 +188,7 @@ func TestWriteThroughLinks(t *testing.T) {
 		commit(t, w)
 		wantContent(t, filepath.Join(dir, real), name)
 		if statOf(t, filepath.Join(dir, name)).Mode&unix.S_IFMT != unix.S_IFLNK {
-			t.Errorf("%s is no link any longer", name)
+			t.Errorf("%s is not a link any longer", name)
 		}
 	}
 	for path, errno := range map[string]syscall.Errno{

@@ -25,7 +25,7 @@ func (p *Process) Hangup() {
 
 // CloseOutput closes the agent's end of an output pipe, as a reader that goes
 // away: whoever writes to it from now on gets SIGPIPE. On a terminal, which has no
-// directions, and for a stream that is no pipe it does nothing.
+// directions, and for a stream that is not a pipe it does nothing.
 func (p *Process) CloseOutput(s Stream) {
 	f := p.io.stdout
 	if s == Stderr {

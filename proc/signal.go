@@ -117,7 +117,7 @@ func (p *Process) sessionReused() bool {
 // when grace has passed and something of it is still alive. Grace 0 is the
 // spec's or the table's, negative is none. It returns when the exit is
 // reported, or with ctx's error, in which case KILL may not have been sent.
-// Stopping what has ended is no error.
+// Stopping what has ended is not an error.
 func (p *Process) Stop(ctx context.Context, grace time.Duration) error {
 	if grace == 0 {
 		grace = p.grace()

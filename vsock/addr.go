@@ -36,7 +36,7 @@ const portAny uint32 = 0xffffffff
 const maxSocketPath = len(syscall.RawSockaddrUnix{}.Path) - 1
 
 // An Addr is an address on one of the transports. It is comparable; the zero
-// Addr is no address. It implements [net.Addr], and *Addr implements
+// Addr is not an address. It implements [net.Addr], and *Addr implements
 // [flag.Value], pflag.Value and [encoding.TextUnmarshaler].
 type Addr struct {
 	Transport Transport
@@ -167,7 +167,7 @@ func (a Addr) String() string {
 	}
 }
 
-// IsZero reports whether a is no address at all.
+// IsZero reports whether a is not an address at all.
 func (a Addr) IsZero() bool { return a == Addr{} }
 
 // Set is [ParseAddr] for package flag and pflag. It leaves a alone on error.

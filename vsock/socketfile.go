@@ -106,7 +106,7 @@ func removeStale(ctx context.Context, path string) error {
 		return err
 	}
 	if info.Mode().Type() != fs.ModeSocket {
-		return fmt.Errorf("there is a file that is no socket: %w", fs.ErrExist)
+		return fmt.Errorf("there is a file that is not a socket: %w", fs.ErrExist)
 	}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != os.Geteuid() {
 		return fmt.Errorf("there is a socket of uid %d: %w", st.Uid, syscall.EADDRINUSE)

@@ -271,7 +271,7 @@ func (c *copying) explain(ctx context.Context, from, to operand, err error) erro
 		return err
 	}
 	if errors.Is(err, client.ErrUnavailable) && !c.flags.noResume {
-		return fmt.Errorf("cp %s %s: %w; the same command goes on where a file broke off", from.text, to.text, err)
+		return fmt.Errorf("cp %s %s: %w; run the same command again to resume", from.text, to.text, err)
 	}
 	return fmt.Errorf("cp %s %s: %w", from.text, to.text, err)
 }

@@ -29,7 +29,7 @@ func detachKeys(text string, wanted bool) ([]byte, error) {
 		case len(key) == 1 && key[0] < 0x80:
 			keys = append(keys, key[0])
 		default:
-			return nil, usagef("--detach-keys: %q is no key; write for example %s or none", key, defaultDetachKeys)
+			return nil, usagef("--detach-keys: %q is not a key; write for example %s or none", key, defaultDetachKeys)
 		}
 	}
 	return keys, nil

@@ -101,11 +101,11 @@ func takeEndpoint(fields []string, network string) (end endpoint, rest []string,
 	case first == "":
 		return endpoint{}, nil, "has an empty part"
 	case strings.Trim(first, "0123456789") == "":
-		return endpoint{}, nil, first + " is no port: the largest is 65535"
+		return endpoint{}, nil, first + " is not a port: the largest is 65535"
 	case strings.Contains(first, "/"): // "80/udp:90": it is for the end
 		return endpoint{}, nil, strconv.Quote(first) + " is neither a port nor a host"
 	case len(fields) == 1 || !isPort(fields[1]):
-		return endpoint{}, nil, strconv.Quote(first) + " is no port, and no port follows it"
+		return endpoint{}, nil, strconv.Quote(first) + " is not a port, and no port follows it"
 	}
 	return endpoint{network, net.JoinHostPort(strings.Trim(first, "[]"), fields[1])}, fields[2:], ""
 }

@@ -28,7 +28,7 @@ func (l *lifetime) Set(text string) error {
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d <= 0 {
-		return fmt.Errorf("%q is no time; write for example 90s, 12h or never", text)
+		return fmt.Errorf("%q is not a time; write for example 90s, 12h or never", text)
 	}
 	*l = lifetime(d)
 	return nil
@@ -59,7 +59,7 @@ func (c *count) Set(text string) error {
 	}
 	n, err := strconv.ParseInt(text, 10, 32)
 	if err != nil || n < 1 {
-		return fmt.Errorf("%q is no number; write for example 1, 10 or unlimited", text)
+		return fmt.Errorf("%q is not a number; write for example 1, 10 or unlimited", text)
 	}
 	*c = count(n)
 	return nil

@@ -21,7 +21,7 @@ func newMkdir(a *app) *cobra.Command {
 		Use:   "mkdir [flags] PATH...",
 		Short: "Make directories",
 		Long: `Make directories in the guest. With -p, missing parents are made as well, and a
-directory that exists already is no error.`,
+directory that exists already is not an error.`,
 		Example: `  guestctl mkdir -p -m 0750 /srv/app/data
   guestctl mkdir -u ann :~/inbox`,
 		Args:              arguments(cobra.MinimumNArgs(1)),

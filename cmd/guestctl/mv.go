@@ -59,7 +59,7 @@ func (a *app) mv(ctx context.Context, f *mvFlags, operands []string) error {
 		into = err == nil && info.IsDir()
 	}
 	if !into && (len(sources) > 1 || strings.HasSuffix(to, "/") && !f.noTarget) {
-		return fmt.Errorf("mv: %s is no directory", to)
+		return fmt.Errorf("mv: %s is not a directory", to)
 	}
 	return a.each(sources, func(source string) error {
 		from, target := guestPath(source), to

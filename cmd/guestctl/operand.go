@@ -108,7 +108,7 @@ func (c *copying) isInto(ctx context.Context, sources []operand, to operand) (bo
 	case there:
 		return true, nil
 	case len(sources) > 1 && !wanted:
-		return false, usagef("%s is no directory; several sources need one, and one that ends in / is made", to.text)
+		return false, usagef("%s is not a directory; several sources need one, and one that ends in / is made", to.text)
 	case !wanted:
 		return false, nil
 	case to.side == guestSide:

@@ -43,14 +43,14 @@ func parsePublicKey(name string, text []byte) (ssh.PublicKey, error) {
 		name = "stdin"
 	}
 	if bytes.Contains(text, []byte("PRIVATE KEY-----")) {
-		return nil, fmt.Errorf("%s is a private key, which stays where it is; name the public one, mostly %s.pub", name, name)
+		return nil, fmt.Errorf("%s is a private key, which stays where it is; name the public one, usually %s.pub", name, name)
 	}
 	key, _, options, rest, err := ssh.ParseAuthorizedKey(text)
 	if err != nil {
 		return nil, fmt.Errorf("%s: there is no public key in it, a line such as \"ssh-ed25519 AAAA…\"", name)
 	}
 	if len(options) > 0 {
-		return nil, fmt.Errorf("%s: the key has options in front of it; say them as --permit and --command", name)
+		return nil, fmt.Errorf("%s: the key has options in front of it; use --permit and --command instead", name)
 	}
 	if _, _, _, _, err := ssh.ParseAuthorizedKey(rest); err == nil {
 		return nil, fmt.Errorf("%s: there are several keys in it; a grant is for one", name)

@@ -162,7 +162,7 @@ func parseSize(option, text string) (int64, error) {
 	value, err := strconv.ParseFloat(number, 64)
 	size := value * float64(uint64(1)<<bits)
 	if err != nil || !known || !(size >= 0 && size < math.MaxInt64/2) {
-		return 0, usagef("%s: %q is no size; write 512, 64K, 1.5M or 2G", option, text)
+		return 0, usagef("%s: %q is not a size; write 512, 64K, 1.5M or 2G", option, text)
 	}
 	return int64(size), nil
 }
@@ -192,7 +192,7 @@ func parseLimit(text string) (uint64, error) {
 	}
 	n, err := strconv.ParseUint(text, 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("%q is no number: %w", text, err)
+		return 0, fmt.Errorf("%q is not a number: %w", text, err)
 	}
 	return n, nil
 }

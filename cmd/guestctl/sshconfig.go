@@ -94,7 +94,7 @@ func (a *app) sshConfig(ctx context.Context, f *sshConfigFlags, name string) err
 		name = door.name
 	}
 	if !validHostName(name) {
-		return usagef("%q is no name for a guest: letters, digits, and within it - _ and .", name)
+		return usagef("%q is not a name for a guest: letters, digits, and within it - _ and .", name)
 	}
 	files, key, err := a.configKey(f, name)
 	if err != nil {
@@ -197,7 +197,7 @@ func readPublicHalf(path string) (ssh.PublicKey, error) {
 }
 
 // errGrantInUse says that a key has a grant that somebody is in by.
-var errGrantInUse = errors.New("there are connections by the grant of before")
+var errGrantInUse = errors.New("connections of the earlier grant are open")
 
 // retireConfigGrant revokes the grant that ssh-config made for a key, if there
 // is one. The error is errGrantInUse while somebody is in by it.
@@ -212,7 +212,7 @@ func retireConfigGrant(ctx context.Context, c *client.Client, key ssh.PublicKey)
 		switch {
 		case g.Fingerprint != fingerprint || !strings.HasPrefix(g.Label, configLabel):
 		case g.Live > 0:
-			return fmt.Errorf("%w: end them, or take it away with 'guestctl revoke %s'", errGrantInUse, g.ID)
+			return fmt.Errorf("%w: end them, or withdraw it with 'guestctl revoke %s'", errGrantInUse, g.ID)
 		default:
 			if _, err := c.Revoke(ctx, g.ID); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err

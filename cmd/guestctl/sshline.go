@@ -20,7 +20,7 @@ type sshLine struct {
 // valued are ssh's options that have a value, of the newest version.
 const valued = "BbcDEeFIiJLlmOoPpQRSWw"
 
-// splitSSHLine sorts a command line. The first word that is no option, or what
+// splitSSHLine sorts a command line. The first word that is not an option, or what
 // follows "--", is the command.
 func splitSSHLine(flags *pflag.FlagSet, args []string) (*sshLine, error) {
 	line := &sshLine{}

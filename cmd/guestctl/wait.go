@@ -188,7 +188,7 @@ func (a *app) waitFirst(ctx context.Context, f *waitFlags, p *client.Process, co
 		_, err = fmt.Fprintln(a.stdout, a.name(text))
 	}
 	if err == nil && met.Condition == "exit" {
-		err = &codedError{exitFailed, fmt.Errorf("wait: process %s ended before: %s", p.ID(), result.Exit)}
+		err = &codedError{exitFailed, fmt.Errorf("wait: process %s ended first: %s", p.ID(), result.Exit)}
 	}
 	return err
 }

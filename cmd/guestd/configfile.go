@@ -50,7 +50,7 @@ func readConfig(path string) (config, error) {
 }
 
 // parse takes over the settings of a JSON object. A key that is not known or
-// stands twice is an error: a misspelt "allow" must not allow everything. With
+// is given twice is an error: a misspelt "allow" must not allow everything. With
 // an error it returns how far into text it came.
 func (c *config) parse(text []byte) (offset int64, err error) {
 	var whole json.RawMessage
@@ -79,7 +79,7 @@ func (c *config) parse(text []byte) (offset int64, err error) {
 		case !ok:
 			return decoder.InputOffset(), fmt.Errorf("unknown key %q; the keys are %s", key, known)
 		case seen[key]:
-			return decoder.InputOffset(), fmt.Errorf("%q stands here twice", key)
+			return decoder.InputOffset(), fmt.Errorf("%q is given twice", key)
 		}
 		seen[key] = true
 		offset = decoder.InputOffset()

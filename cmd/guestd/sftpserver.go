@@ -140,7 +140,7 @@ func parseRequests(list string) ([]string, error) {
 func parseUmask(text string) (*uint32, error) {
 	n, err := strconv.ParseUint(text, 8, 32)
 	if err != nil || n > 0o777 {
-		return nil, fmt.Errorf("%q is no umask: want octal digits, up to 777", text)
+		return nil, fmt.Errorf("%q is not a umask: want octal digits, up to 777", text)
 	}
 	umask := uint32(n)
 	return &umask, nil

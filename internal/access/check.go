@@ -85,7 +85,7 @@ func (g Grant) equal(other Grant) bool {
 func (g Grant) checkCredential() (credential, string, error) {
 	switch {
 	case len(g.Key) > 0 && len(g.SecretHash) > 0:
-		return credential{}, "", &GrantError{"SecretHash", "comes together with Key"}
+		return credential{}, "", &GrantError{"SecretHash", "cannot be combined with Key"}
 	case len(g.Key) > 0:
 		blob, keyType, err := parseKey(g.Key)
 		if err != nil {
@@ -95,7 +95,7 @@ func (g Grant) checkCredential() (credential, string, error) {
 	case len(g.SecretHash) == sha256.Size:
 		return credential{secret: true, sum: [sha256.Size]byte(g.SecretHash)}, "", nil
 	case len(g.SecretHash) > 0:
-		return credential{}, "", &GrantError{"SecretHash", "is no SHA-256: it has " + strconv.Itoa(len(g.SecretHash)) + " bytes"}
+		return credential{}, "", &GrantError{"SecretHash", "is not a SHA-256: it has " + strconv.Itoa(len(g.SecretHash)) + " bytes"}
 	}
 	return credential{}, "", &GrantError{"Key", "there is neither a key nor the hash of a secret"}
 }
@@ -105,7 +105,7 @@ func (g Grant) checkText() error {
 	case g.ID != "" && !validID(g.ID):
 		return &GrantError{"ID", "is not of 1 to 64 characters of [A-Za-z0-9._-], beginning with a letter or digit"}
 	case len(g.User) > maxUserBytes || !printable(g.User) || strings.ContainsAny(g.User, ":/ "):
-		return &GrantError{"User", "is no user's name or number"}
+		return &GrantError{"User", "is not a user's name or number"}
 	case len(g.Label) > maxLabelBytes || !printable(g.Label):
 		return &GrantError{"Label", "is not printable text of at most " + strconv.Itoa(maxLabelBytes) + " bytes"}
 	case len(g.Command) > maxCommandBytes:

@@ -70,7 +70,7 @@ func parseKey(blob []byte) (canonical []byte, algorithm string, err error) {
 	}
 	key, err := ssh.ParsePublicKey(blob)
 	if err != nil {
-		return malformed("is no public key in SSH's wire format")
+		return malformed("is not a public key in SSH's wire format")
 	}
 	if !slices.Contains(keyAlgorithms, key.Type()) {
 		return malformed("keys of type %s are not accepted", key.Type())

@@ -164,7 +164,7 @@ func (s *Store) Grant(g Grant) (GrantInfo, error) {
 
 // Revoke takes a grant away and ends its connections, also those in the middle
 // of their handshake: before it returns their contexts are done, and no other
-// one gets in. Revoking twice is no error; [ErrNotFound] is an unknown id.
+// one gets in. Revoking twice is not an error; [ErrNotFound] is an unknown id.
 func (s *Store) Revoke(id string) (GrantInfo, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -88,7 +88,7 @@ func TestCredentialBelongsToOneGrant(t *testing.T) {
 	_, err = s.Grant(Grant{SecretHash: hash})
 	wantErr(t, "one secret in two grants", err, ErrExists)
 
-	// The hash of a key is no secret, though both are SHA-256.
+	// The hash of a key is not a secret, though both are SHA-256.
 	mustGrant(t, s, Grant{ID: "confusion", SecretHash: hashOf(string(key))})
 
 	// A key that lets nobody in any more may be granted anew at once.

@@ -222,7 +222,7 @@ func (s *suite) realPath(t *testing.T) {
 		mustExist, ok := strings.CutPrefix(want, "!")
 		got, err := files.RealPath(ctx, dir+"a/"+asked, false)
 		switch {
-		case want == "x": // a file is no directory to go up from
+		case want == "x": // a file is not a directory to go up from
 			wantError(t, asked, err, syscall.ENOTDIR)
 			continue
 		case ok:

@@ -48,7 +48,7 @@ import (
 // AddressError says that a network or an address is malformed.
 type AddressError struct {
 	Network, Address string
-	Problem          string // for people: "is no absolute path"
+	Problem          string // for people: "is not an absolute path"
 }
 
 func (e *AddressError) Error() string {

@@ -20,10 +20,10 @@ func checkUnix(address string) error {
 	switch {
 	case strings.HasPrefix(address, "@"):
 		if len(address) == 1 || len(address) > maxSunPath {
-			return &AddressError{"unix", address, "is no name of 1 to 106 bytes"}
+			return &AddressError{"unix", address, "is not a name of 1 to 106 bytes"}
 		}
 	case !filepath.IsAbs(address):
-		return &AddressError{"unix", address, "is no absolute path"}
+		return &AddressError{"unix", address, "is not an absolute path"}
 	case strings.ContainsRune(address, 0):
 		return &AddressError{"unix", address, "has a zero byte"}
 	}

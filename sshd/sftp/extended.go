@@ -100,7 +100,7 @@ func (s *session) homeDirectory(id uint32, f *fields) {
 // usersGroups answers with the names of ids, "" for those that have none.
 func (s *session) usersGroups(id uint32, f *fields) {
 	users, groups := f.bytes(), f.bytes()
-	// Of so many names the answer is no packet any more; and OpenSSH's client
+	// Of so many names the answer is not a packet any more; and OpenSSH's client
 	// asks for those of one directory at a time.
 	const maxIDs = 4096
 	if f.bad || len(users)%4 != 0 || len(groups)%4 != 0 || len(users)+len(groups) > 4*maxIDs {

@@ -80,7 +80,7 @@ func (f *fields) uint64() uint64 {
 
 // bytes returns a string's bytes, which stay part of the packet.
 func (f *fields) bytes() []byte {
-	// On 32 bits a length of 2³¹ and more is no int.
+	// On 32 bits a length of 2³¹ and more is not an int.
 	n := f.uint32()
 	if uint64(n) > uint64(len(f.rest)) {
 		f.rest, f.bad = nil, true

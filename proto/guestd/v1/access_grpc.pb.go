@@ -57,7 +57,7 @@ type AccessServiceClient interface {
 	CreateGrant(ctx context.Context, in *CreateGrantRequest, opts ...grpc.CallOption) (*CreateGrantResponse, error)
 	// RevokeGrant withdraws a grant and ends its sessions, including those that
 	// are still being authenticated: once it returns none can begin any more, and
-	// the others are being ended. Revoking twice is no error.
+	// the others are being ended. Revoking twice is not an error.
 	// Errors: NOT_FOUND.
 	RevokeGrant(ctx context.Context, in *RevokeGrantRequest, opts ...grpc.CallOption) (*RevokeGrantResponse, error)
 	// ListGrants describes the grants that may still admit a session or have one
@@ -193,7 +193,7 @@ type AccessServiceServer interface {
 	CreateGrant(context.Context, *CreateGrantRequest) (*CreateGrantResponse, error)
 	// RevokeGrant withdraws a grant and ends its sessions, including those that
 	// are still being authenticated: once it returns none can begin any more, and
-	// the others are being ended. Revoking twice is no error.
+	// the others are being ended. Revoking twice is not an error.
 	// Errors: NOT_FOUND.
 	RevokeGrant(context.Context, *RevokeGrantRequest) (*RevokeGrantResponse, error)
 	// ListGrants describes the grants that may still admit a session or have one

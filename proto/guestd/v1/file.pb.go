@@ -3171,7 +3171,7 @@ type RemoveRequest struct {
 	RawPath []byte `protobuf:"bytes,3,opt,name=raw_path,json=rawPath,proto3" json:"raw_path,omitempty"`
 	// Remove a directory with everything in it.
 	Recursive bool `protobuf:"varint,4,opt,name=recursive,proto3" json:"recursive,omitempty"`
-	// It is no error if there is nothing.
+	// It is not an error if there is nothing.
 	IgnoreMissing bool `protobuf:"varint,5,opt,name=ignore_missing,json=ignoreMissing,proto3" json:"ignore_missing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -1282,7 +1282,7 @@ func (x *ExecAttach) GetNoFollow() bool {
 	return false
 }
 
-// StdinEof closes stdin. It is no error for a process without one.
+// StdinEof closes stdin. It is not an error for a process without one.
 type StdinEof struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
