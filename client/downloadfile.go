@@ -63,9 +63,9 @@ func isThere(path string) bool {
 	return err == nil
 }
 
-// openPart opens the temporary file beside the target; one that an earlier
-// attempt left, if that was about the same file of the guest, and nobody else is
-// at it.
+// openPart opens the temporary file next to the target: the one that an earlier
+// attempt left, if that was for the same file of the guest and nobody else is at
+// it.
 func (d *fileDownload) openPart() (*os.File, error) {
 	dir, base := filepath.Split(d.to)
 	if base == "" {

@@ -53,8 +53,8 @@ type UploadOptions struct {
 // Upload unpacks the tar archive read from r below the directory dest, which is
 // made, with its parents, if it is missing, and reads r to its end.
 // [archive.Unpack] tells what is promised: nothing outside dest is touched, no
-// file is left half written, and the summary counts what was done, also beside
-// an error.
+// file is left half written, and the summary counts what was done, even with an
+// error.
 //
 // An archive that tries to get out of dest gives an *[archive.UnsafeEntryError];
 // one that is damaged an error for which errors.Is with [archive.ErrHeader]

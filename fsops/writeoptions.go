@@ -10,9 +10,9 @@ type WriteMode int
 const (
 	// WriteAtomic is the default. It writes to a temporary file in the same
 	// directory, which takes the target's place with [Writer.Commit]. Until
-	// then, and after any failure, the target is as it was. Who has the old
-	// file open, or a hard link to it, keeps it; extended attributes and ACLs
-	// of the old file are not kept.
+	// then, and after any failure, the target is as it was. Whoever has the
+	// old file open, or a hard link to it, keeps it; extended attributes and
+	// ACLs of the old file are not kept.
 	WriteAtomic WriteMode = iota
 
 	// WriteExclusive is WriteAtomic for a target that must not exist: else

@@ -71,7 +71,7 @@ func (c *config) check() error {
 		return err
 	}
 	if len(c.SSH) > 1 && slices.Contains(c.SSH, noSSH) {
-		return fmt.Errorf("--ssh %s: it serves no SSH, so no other address may stand beside it", noSSH)
+		return fmt.Errorf("--ssh %s turns SSH off and cannot be combined with an address", noSSH)
 	}
 	addresses, _ := c.ssh()
 	return checkAddresses("--ssh", addresses)
@@ -79,7 +79,7 @@ func (c *config) check() error {
 
 // ssh returns the addresses of the SSH server, and whether they were asked for.
 // The default goes with gRPC on vsock: an agent on a unix socket, as under
-// development, opens no other door.
+// development, serves nothing else.
 func (c *config) ssh() (addresses []string, chosen bool) {
 	switch {
 	case slices.Equal(c.SSH, []string{noSSH}):

@@ -20,7 +20,7 @@ const (
 	// nobody reads must not end a connection.
 	unreadShare = 8
 	leastUnread = 32 << 20
-	// memoryBeside is what the agent may need beside the output until the
+	// memoryBeside is what the agent may need besides the output until the
 	// garbage collector works harder, in bytes.
 	memoryBeside = 64 << 20
 )

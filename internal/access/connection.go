@@ -109,15 +109,15 @@ func (c *Connection) OfferKey(user string, key []byte) error {
 // as there are uses left.
 //
 // The error is one of [ErrUnknown], [ErrUsedUp], [ErrExpired], [ErrRevoked],
-// [ErrBusy], or the cause of the connection's end. Only who holds a credential
+// [ErrBusy], or the cause of the connection's end. Only the holder of a credential
 // can bring about another one than ErrUnknown, so it may be told to the client.
 func (c *Connection) AuthenticateKey(user string, key []byte) (Grant, error) {
 	return c.authenticate(keyCredential(key), func(e *entry) bool { return e.opensTo(user, c.store.own) })
 }
 
-// AuthenticateSecret lets in who knows the secret of a grant, and consumes one
-// use. The time that it takes tells nothing about the secrets there are. Errors
-// are as for AuthenticateKey.
+// AuthenticateSecret lets in a client that knows the secret of a grant, and
+// consumes one use. The time that it takes tells nothing about the secrets there
+// are. Errors are as for AuthenticateKey.
 func (c *Connection) AuthenticateSecret(secret string) (Grant, error) {
 	return c.authenticate(secretCredential(secret), func(*entry) bool { return true })
 }

@@ -18,7 +18,7 @@ type Grant struct {
 	//
 	// Key is a public key in SSH's wire format (RFC 4253 §6.6); its owner logs
 	// in as User. SecretHash is the SHA-256 of a secret that is used as the
-	// user name; who knows it needs nothing else.
+	// user name; whoever knows it needs nothing else.
 	Key        []byte
 	SecretHash []byte
 
@@ -46,7 +46,7 @@ type Grant struct {
 	// client sends. It may hold secrets: it is never shown again.
 	Env []string
 
-	// Label says where the credential went; it is only carried along.
+	// Label says whom the credential is for; it is only carried along.
 	Label string
 
 	// Client is the address of the person's own client, for SSH_CLIENT and

@@ -15,7 +15,7 @@ const (
 	maxWatchers   = 32
 	maxQueueBytes = 1 << 20
 	maxTextBytes  = 4 << 10
-	eventBytes    = 512 // what an event takes beside its texts
+	eventBytes    = 512 // what an event takes besides its texts
 )
 
 // feed hands events to watchers. The zero value has none.

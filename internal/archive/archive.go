@@ -66,7 +66,7 @@ func (e *LimitError) Error() string {
 }
 
 // Summary counts what a Pack or an Unpack did. It is valid, as far as the
-// operation came, also beside an error.
+// operation came, even with an error.
 type Summary struct {
 	Files     int64 // regular files, including empty and sparse ones
 	Dirs      int64 // directories that had an entry

@@ -22,7 +22,7 @@ type PackOptions struct {
 	// A mount point's directory itself is carried, empty, with a note.
 	OneFileSystem bool
 
-	// UserName and GroupName name the owners in the archive beside the numbers,
+	// UserName and GroupName name the owners in the archive besides the numbers,
 	// which it always carries. They are called once for each id. Nil, or an
 	// empty result, leaves the number alone.
 	UserName, GroupName func(id uint32) string
@@ -59,7 +59,7 @@ type UnpackOptions struct {
 	// changes hands they would give the new owner's rights away.
 	PreserveOwner bool
 
-	// LookupUser and LookupGroup map names that the archive has beside the ids;
+	// LookupUser and LookupGroup map names that the archive has besides the ids;
 	// where they know a name it wins over the number. They are called once for
 	// each name, and only with PreserveOwner. Nil uses numbers only.
 	LookupUser, LookupGroup func(name string) (id uint32, ok bool)

@@ -163,7 +163,7 @@ func bringUp(cfg *Config) Options {
 }
 
 // bringUpMachine is what only the owner of the kernel does. One thing after the
-// other: loading modules beside the rest was slower, as the processors of a
+// other: loading modules alongside the rest was slower, as the processors of a
 // young machine mostly wait for each other.
 func bringUpMachine(cfg *Config, options Options) (failures []error) {
 	names := cfg.Modules

@@ -8,7 +8,7 @@
 // agent when it dies, and ends the machine when asked.
 //
 // Two processes are needed because os/exec and a reaper cannot share one: a
-// wait4(-1) beside os/exec steals exit statuses (519 of 4,000 in our
+// wait4(-1) next to os/exec steals exit statuses (519 of 4,000 in our
 // measurement), and without a reaper orphans stay zombies for ever. It also
 // keeps a panic of the agent from being a panic of the kernel.
 //

@@ -98,7 +98,7 @@ func linkDevices() (failures []error) {
 }
 
 // linkPtmx makes /dev/ptmx where it is missing. devtmpfs's own node stays: it
-// opens the devpts that is mounted beside it (Documentation/filesystems/
+// opens the devpts that is mounted next to it (Documentation/filesystems/
 // devpts.rst), and a devtmpfs is one for the whole kernel, so that to replace
 // something in it would reach every other namespace.
 func linkPtmx() error {

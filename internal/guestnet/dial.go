@@ -36,7 +36,7 @@ var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Minute, Interva
 // DialContext connects to address. It is for the networks of the package's
 // documentation, and returns a *net.TCPConn, *net.UDPConn or *net.UnixConn,
 // which is the caller's. Of TCP addresses of both families it tries a second
-// one beside the first that does not answer (RFC 8305).
+// one alongside the first that does not answer (RFC 8305).
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	timeout := d.Timeout
 	if timeout == 0 {

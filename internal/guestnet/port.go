@@ -8,12 +8,12 @@ import (
 	"github.com/guestd/guestd/internal/procnet"
 )
 
-// Port is a socket that takes what comes: a TCP listener, or a UDP socket that
-// is bound and not connected.
+// Port is a socket that accepts traffic from anybody: a TCP listener, or a UDP
+// socket that is bound and not connected.
 type Port struct {
 	// Network is "tcp", "tcp6", "udp" or "udp6". A "…6" one on [::] usually
-	// serves IPv4 as well; one on a mapped address (::ffff:192.0.2.1) is told as
-	// what it is, IPv4.
+	// serves IPv4 as well; one on a mapped address (::ffff:192.0.2.1) is reported
+	// as what it is, IPv4.
 	Network string
 
 	// Addr is the address it is bound to; the unspecified one (0.0.0.0, [::])

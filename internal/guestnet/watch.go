@@ -51,11 +51,11 @@ type Change struct {
 	Opened, Closed []Port
 }
 
-// Watch begins to watch. The watch must be closed. What opens is told
-// within about a second, and within about a tenth of one for some seconds after
-// a process was started; what opens and closes within that time may not be told
-// at all. A
-// reader who is slow is told what has changed in the meantime.
+// Watch begins to watch. The caller must close the watch. A port that opens is
+// reported within about a second, and within about a tenth of one for some
+// seconds after a process was started; one that opens and closes within that
+// time may not be reported at all. A slow reader gets what has changed in the
+// meantime.
 func (p *Ports) Watch() (*PortWatch, error) {
 	p.mu.Lock()
 	switch {

@@ -17,7 +17,7 @@ import (
 )
 
 // guestSendBuffer keeps the kernel's part of what a guest may have on the way
-// small beside Config.Buffer.
+// small compared with Config.Buffer.
 const guestSendBuffer = 16 << 10
 
 // Listen returns the guest's listener on port. Its connections carry the

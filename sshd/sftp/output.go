@@ -12,7 +12,7 @@ const (
 	// flushSize is when packets are sent although more requests are there.
 	flushSize = 128 << 10
 	// bulkSize is from when on packets are worth handing to another goroutine,
-	// so that the next read from a file goes on beside the write.
+	// so that the next read from a file goes on during the write.
 	bulkSize = 16 << 10
 	// bulkBuffers is how many buffers of packets wait for the client to read.
 	bulkBuffers = 2
