@@ -24,6 +24,7 @@ func TestInit(t *testing.T) {
 		{"links", "for l in fd stdin stdout stderr; do readlink /dev/$l; done",
 			"/proc/self/fd\n/proc/self/fd/0\n/proc/self/fd/1\n/proc/self/fd/2"},
 		{"terminals for everybody", "test -c /dev/ptmx && stat -L -c %a /dev/ptmx", "666"},
+		{"a place for temporary files", "stat -c %a /tmp", "1777"},
 		{"hostname", "hostname", "guest"},
 		{"loopback", "ping -c 1 127.0.0.1 >/dev/null && echo up", "up"},
 		{"cgroups of PID 1 and the agent", "cat /proc/1/cgroup /proc/$PPID/cgroup", "0::/init\n0::/guestd"},

@@ -37,7 +37,7 @@ func newAudit(a *app) *cobra.Command {
 	var f auditFlags
 	cmd := &cobra.Command{
 		Use:   "audit [flags]",
-		Short: "Print who comes in over SSH, and what they do",
+		Short: "Print who connects over SSH, and what they do",
 		Long:  auditLong,
 		Example: `  guestctl audit
   guestctl audit --json --files >> audit.jsonl

@@ -15,7 +15,7 @@ func newGrants(a *app) *cobra.Command {
 	var f listFlags
 	cmd := &cobra.Command{
 		Use:   "grants [flags]",
-		Short: "List who may come in over SSH",
+		Short: "List who may connect over SSH",
 		Long: `List the grants that may still admit a connection or have one open. What they permit is
 in --json; a credential itself is shown nowhere, and of a key only its fingerprint.`,
 		Example: `  guestctl grants

@@ -16,17 +16,17 @@ const (
 	groupAgent     = "agent"
 )
 
-const rootLong = `guestctl runs programs in a guest and moves files, through the guestd agent that
-lives there: a microVM, without a network, a shell or a key in it.
+const rootLong = `guestctl runs programs in a microVM and moves files, through the guestd agent
+inside it. The guest needs no network, no shell and no key.
 
-One agent is talked to, whose address is given by --agent or GUESTD_AGENT:
+It talks to one agent, at the address in --agent or GUESTD_AGENT:
 
   vsock:CID:PORT      a machine of this host's kernel (QEMU with vhost-vsock)
   hybrid:PATH:PORT    the vsock socket of Firecracker, Cloud Hypervisor or
                       vhost-device-vsock
   unix:PATH           a unix socket, for development
 
-Where a path may be of either side, one of the guest is written ':/path'. Exit
+Where a path may be on either side, one in the guest is written ':/path'. Exit
 codes are the program's own; 'guestctl help exit-codes' has the rest.`
 
 const rootExample = `  export GUESTD_AGENT=hybrid:/run/vm1.sock:1024
@@ -54,9 +54,9 @@ func newRoot(a *app) *cobra.Command {
 	root.AddGroup(
 		&cobra.Group{ID: groupProcesses, Title: "Processes:"},
 		&cobra.Group{ID: groupFiles, Title: "Files:"},
-		&cobra.Group{ID: groupNetwork, Title: "Its network:"},
-		&cobra.Group{ID: groupAccess, Title: "People, over SSH:"},
-		&cobra.Group{ID: groupAgent, Title: "The agent:"},
+		&cobra.Group{ID: groupNetwork, Title: "Network:"},
+		&cobra.Group{ID: groupAccess, Title: "SSH access:"},
+		&cobra.Group{ID: groupAgent, Title: "Agent:"},
 	)
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.address, "agent", "", "`address` of the agent (default $"+agentVariable+")")
@@ -73,6 +73,7 @@ func newRoot(a *app) *cobra.Command {
 	add(groupFiles, newCp(a), newLs(a), newCat(a), newRm(a), newMkdir(a), newMv(a), newStat(a), newWatch(a))
 	add(groupNetwork, newForward(a), newPorts(a))
 	add(groupAccess, newSSH(a), newSSHConfig(a), newGrant(a), newRevoke(a), newGrants(a), newSessions(a), newKillSession(a), newAudit(a))
+	root.SetHelpCommandGroupID(groupAgent)
 	add(groupAgent, newEnv(a), newInfo(a), newVersion(a), newCompletion(a))
 	root.AddCommand(newGenMan(a), newSSHProxy(a))
 	root.AddCommand(topics()...)

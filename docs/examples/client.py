@@ -1,11 +1,12 @@
-"""A whole guestd client in stock Python: pip install grpcio grpcio-tools grpcio-status
+"""A complete guestd client in stock Python: pip install grpcio grpcio-tools grpcio-status
 
-Generate the stubs, then run it against an agent:
+In the root of the repository, generate the stubs, then run it against an agent:
 
-    python -m grpc_tools.protoc -I proto --python_out=. --grpc_python_out=. proto/guestd/v1/*.proto
-    python client.py unix:/run/guestd.sock
+    mkdir stubs
+    python -m grpc_tools.protoc -I proto --python_out=stubs --grpc_python_out=stubs proto/guestd/v1/*.proto
+    PYTHONPATH=stubs python docs/examples/client.py unix:/run/guestd.sock
 
-It is run by `make clients`, so every assertion here is a promise.
+`make clients` runs it, so every assertion here is a promise.
 """
 
 import hashlib

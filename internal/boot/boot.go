@@ -137,7 +137,7 @@ func serveCommand(o Options) []string {
 // logged; cfg.Log is set on the way, as soon as there is a place to log to.
 func bringUp(cfg *Config) Options {
 	start := time.Now()
-	failures := mountAll(fileSystems(cfg.Container, cfg.Tmp))
+	failures := append(mountAll(fileSystems(cfg.Container, cfg.Tmp)), makeTmp("/tmp"))
 	if cfg.Log == nil {
 		cfg.Log = defaultLog(cfg.Container)
 	}

@@ -81,6 +81,22 @@ func (fsys fileSystem) mount() error {
 	return fmt.Errorf("mount %s on %s: %w", fsys.kind, fsys.target, err)
 }
 
+// tmpMode is that of hier(7): everybody may make files, and remove their own.
+const tmpMode = 0o777 | fs.ModeSticky
+
+// makeTmp makes the directory for temporary files where there is none, as in an
+// initramfs that has nothing but guestd.
+func makeTmp(path string) error {
+	err := os.Mkdir(path, tmpMode)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err == nil {
+		err = os.Chmod(path, tmpMode) // whatever the umask
+	}
+	return err
+}
+
 // linkDevices makes the links in /dev that no kernel makes.
 func linkDevices() (failures []error) {
 	links := [][2]string{

@@ -68,7 +68,6 @@ func addSkeleton(image *archive) {
 		image.directory(dir, 0o755)
 	}
 	image.directory("/root", 0o700)
-	image.directory("/tmp", 0o1777)
 	image.owner = annID
 	image.directory("/home/ann", 0o755)
 	image.owner = 0
