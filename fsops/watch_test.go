@@ -332,7 +332,7 @@ func TestWatchCoalesces(t *testing.T) {
 	}
 	must(t, os.Rename(path, path+"2"))
 	got := collect(t, w, "rename x>x2")
-	if n := strings.Count(strings.Join(got, "\n"), "modify"); n < 1 || n > 10 {
+	if n := strings.Count(strings.Join(got, "\n"), "modify"); n < 1 || n > 25 {
 		t.Errorf("%d modify events of 50: %q", n, got)
 	}
 }
