@@ -91,7 +91,7 @@ ssh-regress: guestd guestctl sshlab ## OpenSSH's own regress scripts (docs/ssh-r
 
 .PHONY: ssh-pair
 ssh-pair: ## The same client commands against guestd and OpenSSH's sshd, compared.
-	$(GO) test -count=1 -run TestPairGuestd ./internal/sshlab
+	$(GO) test -count=1 -timeout 20m -run TestPairGuestd ./internal/sshlab
 
 .PHONY: fuzz
 fuzz: ## Run every fuzzer for FUZZTIME (10s) each.
