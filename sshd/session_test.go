@@ -402,13 +402,14 @@ func TestHostKeyProof(t *testing.T) {
 
 // A peer that does not answer is gone; one that is only quiet is not.
 func TestKeepAlive(t *testing.T) {
-	l := newLab(t, func(c *Config) { c.KeepAlive = 20 * time.Millisecond })
+	// Long enough for a client to have its turn on a busy machine.
+	l := newLab(t, func(c *Config) { c.KeepAlive = 300 * time.Millisecond })
 	c := l.dial(access.Grant{})
 	s, err := c.NewSession()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Run("sleep 0.5"); err != nil { // 25 intervals
+	if err := s.Run("sleep 2"); err != nil { // more intervals than may go unanswered
 		t.Errorf("a quiet client: %v", err)
 	}
 	conn := l.mute(access.Grant{})
