@@ -11,6 +11,9 @@ import (
 	"hash"
 	"io"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -411,5 +414,46 @@ func TestReadyWaitsForTheAgent(t *testing.T) {
 	}
 	if _, err := c.Metrics(within(t)); err != nil {
 		t.Error(err)
+	}
+}
+
+// Many calls on one connection outlive its end, though one of them finds out
+// before the others that there is no new one yet.
+func TestWaitsSurviveAnOutage(t *testing.T) {
+	c, l := live(t)
+	ctx := within(t)
+	file := filepath.Join(t.TempDir(), "file")
+	const waits = 30
+	ended := make(chan error, waits)
+	for range waits {
+		go func() {
+			_, err := c.WaitFor(ctx, client.WaitFile{Path: file})
+			ended <- err
+		}()
+	}
+	// The agent is in this process.
+	stacks := make([]byte, 4<<20)
+	for waiting := 0; waiting < waits; time.Sleep(time.Millisecond) {
+		waiting = bytes.Count(stacks[:runtime.Stack(stacks, true)], []byte("agent.(*processService).Wait("))
+		if ctx.Err() != nil {
+			t.Fatalf("%d of %d calls wait", waiting, waits)
+		}
+	}
+	l.setDown(true)
+	for l.failures() < 3 {
+		select {
+		case err := <-ended:
+			t.Fatalf("a wait ended with the connection: %v", err)
+		case <-time.After(time.Millisecond):
+		}
+	}
+	l.setDown(false)
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range waits {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
 	}
 }

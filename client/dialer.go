@@ -13,8 +13,9 @@ type dialer struct {
 	name string
 	dial func(ctx context.Context) (net.Conn, error)
 
-	mu  sync.Mutex
-	err error
+	mu   sync.Mutex
+	err  error
+	made int
 }
 
 // connect is gRPC's dial function; there is but one address.
@@ -25,6 +26,9 @@ func (d *dialer) connect(ctx context.Context, _ string) (net.Conn, error) {
 	}
 	d.mu.Lock()
 	d.err = err
+	if err == nil {
+		d.made++
+	}
 	d.mu.Unlock()
 	return conn, err
 }
@@ -34,4 +38,11 @@ func (d *dialer) lastError() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.err
+}
+
+// connections is how many attempts have reached the agent so far.
+func (d *dialer) connections() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.made
 }

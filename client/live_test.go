@@ -29,6 +29,7 @@ type line struct {
 	limits []int // the same for bytes sent
 	down   bool
 	dials  int
+	failed int   // dials while it was down
 	in     int64 // bytes received
 	out    int64 // bytes sent
 }
@@ -44,6 +45,9 @@ type cutConn struct {
 func (l *line) connect(ctx context.Context) (net.Conn, error) {
 	l.mu.Lock()
 	down := l.down
+	if down {
+		l.failed++
+	}
 	l.mu.Unlock()
 	if down {
 		return nil, errors.New("line is down")
@@ -160,6 +164,13 @@ func (l *line) setDown(down bool) {
 	if down {
 		l.cut()
 	}
+}
+
+// failures is how many dials have failed because the line was down.
+func (l *line) failures() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failed
 }
 
 func (l *line) connections() int {

@@ -62,12 +62,27 @@ func pause(ctx context.Context, attempts int) bool {
 	}
 }
 
+// connected reports whether there is a connection, or one that was dialed and
+// is about to be ready.
+func (c *Client) connected() bool {
+	switch c.conn.GetState() {
+	case connectivity.Ready:
+		return true
+	case connectivity.Connecting:
+		return c.dial.connections() > 0 && c.dial.lastError() == nil
+	}
+	return false
+}
+
 // retry makes a call that may be made twice, and makes it again when the
 // connection breaks under it. An agent that cannot be reached in the first
 // place is an error at once.
 func retry[R any](ctx context.Context, c *Client, call func() (R, error)) (R, error) {
+	connected, connections := c.connected(), c.dial.connections()
 	response, err := call()
-	if !isConnectionLost(err) || c.dial.lastError() != nil {
+	// Not by whether the last dial failed: that may be another call's, which
+	// lost the same connection and was quicker.
+	if !isConnectionLost(err) || !connected && c.dial.connections() == connections {
 		return response, err
 	}
 	r := c.recover()
