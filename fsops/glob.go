@@ -102,11 +102,11 @@ func (f *FS) parseGlob(pattern string) (globs [][]string, root, at string, err e
 const onlyDirs = "/"
 
 // splitElements cuts a pattern at its slashes. A run of ** means as much as one
-// and "." nothing.
+// and ".", also with a backslash, nothing.
 func splitElements(pattern string) []string {
 	var elements []string
 	for e := range strings.SplitSeq(pattern, "/") {
-		if e == "" || e == "." || e == "**" && len(elements) > 0 && elements[len(elements)-1] == "**" {
+		if e == "" || e == "." || e == `\.` || e == "**" && len(elements) > 0 && elements[len(elements)-1] == "**" {
 			continue
 		}
 		elements = append(elements, e)
