@@ -102,8 +102,9 @@ bench: build ## Measure the goals of docs/benchmarks.md side by side, and rewrit
 	$(GO) run ./internal/bench -guestd $(BIN)/guestd -out docs/benchmarks.md
 
 .PHONY: limits
-limits: guestd ## Check the size of the binary and the resident memory of an idle agent.
+limits: guestd guestctl ## Check the size of the binary, the memory of an idle agent, and 10 GB of output.
 	scripts/check-limits.sh $(BIN)/guestd
+	scripts/check-output.sh $(BIN)/guestd $(BIN)/guestctl
 
 ##@ Check
 

@@ -8,7 +8,7 @@
 set -euo pipefail
 binary=$1
 max_bytes=$((11900 * 1000))
-max_rss_kb=$((12 * 1000))
+max_rss_kb=12500
 max_anon_kb=2900
 
 if readelf -d "$binary" 2>/dev/null | grep -q NEEDED; then
