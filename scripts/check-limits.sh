@@ -6,6 +6,8 @@
 # first two are missed so far; lower these bounds with every step towards them.
 # A bare gRPC server is 6.8 MB of the first; SSH with its cryptography is 1.5.
 set -euo pipefail
+# shellcheck source=scripts/agent.sh
+. "$(dirname "$0")/agent.sh"
 binary=$1
 max_bytes=$((11900 * 1000))
 max_rss_kb=12500
@@ -21,13 +23,7 @@ echo "binary: $bytes bytes of at most $max_bytes"
 
 dir=$(mktemp -d)
 trap 'kill "$pid" 2>/dev/null || true; rm -rf "$dir"' EXIT
-"$binary" serve --listen "unix:$dir/agent.sock" 2>"$dir/log" &
-pid=$!
-for _ in $(seq 200); do
-	[ -S "$dir/agent.sock" ] && break
-	kill -0 "$pid" || { cat "$dir/log" >&2; exit 1; }
-	sleep 0.05
-done
+start_agent "$binary" "$dir"
 
 field() { awk -v name="$1:" '$1 == name {print $2}' "/proc/$pid/status"; }
 rss=$(field VmRSS)

@@ -3,19 +3,15 @@
 # for a minute, and the agent holds little of it meanwhile:
 # scripts/check-output.sh bin/guestd bin/guestctl
 set -euo pipefail
+# shellcheck source=scripts/agent.sh
+. "$(dirname "$0")/agent.sh"
 guestd=$1 guestctl=$2
 max_kb=$((64 * 1000)) # of the agent's resident memory, at any time
 
 dir=$(mktemp -d)
 trap 'kill "$pid" 2>/dev/null || true; wait; rm -rf "$dir"' EXIT
 export GUESTD_AGENT=unix:$dir/agent.sock
-"$guestd" serve --listen "$GUESTD_AGENT" 2>"$dir/log" &
-pid=$!
-for _ in $(seq 200); do
-	[ -S "$dir/agent.sock" ] && break
-	kill -0 "$pid" || { cat "$dir/log" >&2; exit 1; }
-	sleep 0.05
-done
+start_agent "$guestd" "$dir"
 
 # text BYTES prints that many, of which no two blocks of 4 KiB are alike for long.
 text() { echo "seq 1000000000 | head -c $1"; }
