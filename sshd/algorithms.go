@@ -23,7 +23,7 @@ import (
 //
 // Ctr is not offered to a client of which it is known that it takes gcm as well:
 // OpenSSH's would prefer ctr, which with its MAC takes twice the time.
-func algorithms(client string, ciphers []string) ssh.Config {
+func algorithms(client clientName, ciphers []string) ssh.Config {
 	gcm := []string{ssh.CipherAES128GCM, ssh.CipherAES256GCM}
 	config := ssh.Config{
 		KeyExchanges: []string{ssh.KeyExchangeMLKEM768X25519, ssh.KeyExchangeCurve25519},
@@ -33,7 +33,7 @@ func algorithms(client string, ciphers []string) ssh.Config {
 	if !slices.ContainsFunc(ciphers, func(cipher string) bool { return slices.Contains(gcm, cipher) }) {
 		config.Ciphers = append(config.Ciphers, ssh.CipherAES128CTR, ssh.CipherAES192CTR, ssh.CipherAES256CTR)
 	}
-	if strings.HasPrefix(client, "SSH-2.0-dropbear") {
+	if client.lacksEncryptThenMAC() {
 		config.MACs = append(config.MACs, ssh.HMACSHA256, ssh.HMACSHA512)
 	}
 	return config

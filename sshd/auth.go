@@ -29,7 +29,7 @@ const maxAuthTries = 20
 // serverConfig asks package access about whoever comes; client is what that
 // calls its program, and ciphers are its own, where they are known. What it finds out is in c.grant when the handshake has
 // succeeded.
-func (c *conn) serverConfig(client string, ciphers []string) *ssh.ServerConfig {
+func (c *conn) serverConfig(client clientName, ciphers []string) *ssh.ServerConfig {
 	config := &ssh.ServerConfig{
 		Config:                  algorithms(client, ciphers),
 		PublicKeyAuthAlgorithms: publicKeyAlgorithms(),
@@ -48,7 +48,7 @@ func (c *conn) serverConfig(client string, ciphers []string) *ssh.ServerConfig {
 			return nil, c.admit(c.account.AuthenticateKey(userOf(meta), key.Marshal()))
 		},
 	}
-	if !beginsWithNone(client) {
+	if !client.beginsWithNone() {
 		// A secret is taken by whichever method the client has; what it says
 		// besides the name does not matter.
 		config.PasswordCallback = func(meta ssh.ConnMetadata, _ []byte) (*ssh.Permissions, error) {
@@ -64,18 +64,6 @@ func (c *conn) serverConfig(client string, ciphers []string) *ssh.ServerConfig {
 	}
 	config.AddHostKey(c.server.hostKey)
 	return config
-}
-
-// beginsWithNone reports whether a client is known to try the method "none"
-// before it asks its user anything. It is offered nothing else that a name alone
-// passes: its user would be asked for a password that does not exist.
-func beginsWithNone(client string) bool {
-	for _, name := range [...]string{"OpenSSH", "PuTTY", "dropbear"} {
-		if strings.HasPrefix(client, "SSH-2.0-"+name) {
-			return true
-		}
-	}
-	return false
 }
 
 // userOf is the name that a client logs in under. What follows a colon, which no

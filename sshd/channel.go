@@ -4,7 +4,6 @@ package sshd
 
 import (
 	"context"
-	"strings"
 	"sync"
 	"time"
 
@@ -75,15 +74,6 @@ func (c *conn) leave() {
 // after the end of its data. Python's threads change every 5 ms.
 const lastAdjustments = 50 * time.Millisecond
 
-// adjustsLate reports whether a client is known to send now and then, from
-// another thread, a WINDOW_ADJUST after its CLOSE. OpenSSH overlooks that;
-// x/crypto/ssh ends the connection, with everything else on it. The client
-// begins no adjustment once it has seen the end of the data, and closes when we
-// do: that is put off until those which it had begun have been sent.
-func adjustsLate(client string) bool {
-	return strings.HasPrefix(client, "SSH-2.0-paramiko_")
-}
-
 // A channel is an open channel that is known to the connection's backlog. Its
 // Read is for one goroutine.
 type channel struct {
@@ -97,7 +87,7 @@ type channel struct {
 // ended after the end of its requests, which is its own end.
 func (c *conn) newChannel(open ssh.Channel) *channel {
 	ch := &channel{Channel: open, in: newInput(open, c.backlog)}
-	if adjustsLate(string(c.transport.ClientVersion())) {
+	if clientName(c.transport.ClientVersion()).adjustsLate() {
 		ch.linger = lastAdjustments
 	}
 	// A peer may also send what only servers have a use for.

@@ -101,7 +101,7 @@ func (c *conn) handshake(ctx context.Context, cancel context.CancelCauseFunc) (<
 		return nil, nil, err
 	}
 	var ciphers []string
-	if sendsKexInit(identified.client) {
+	if identified.client.sendsKexInit() {
 		if ciphers, err = identified.peekCiphers(); err != nil {
 			return nil, nil, err
 		}

@@ -25,7 +25,7 @@ var errNotSSH = errors.New("the peer does not speak SSH")
 // does, instead of being waited for.
 type identified struct {
 	net.Conn
-	client string // what it calls itself
+	client clientName
 	unsent int    // bytes of our line that x/crypto/ssh has still to write
 	unread []byte // of what has come, that x/crypto/ssh has still to read
 }
@@ -48,7 +48,7 @@ func identify(conn net.Conn, banner string) (*identified, error) {
 			break
 		}
 		if line[len(line)-1] == '\n' {
-			client := strings.TrimRight(string(line), "\r\n")
+			client := clientName(strings.TrimRight(string(line), "\r\n"))
 			return &identified{Conn: conn, client: client, unsent: len(own), unread: line}, nil
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -33,12 +32,6 @@ type kexInit struct {
 	KeyExchanges, HostKeys []string
 	CiphersIn, CiphersOut  []string // as seen by the server
 	Rest                   []byte   `ssh:"rest"`
-}
-
-// sendsKexInit reports whether a client is known to send its KEXINIT as soon as
-// it has our line, and not only when it has ours.
-func sendsKexInit(client string) bool {
-	return strings.HasPrefix(client, "SSH-2.0-OpenSSH_")
 }
 
 // peekCiphers returns the ciphers that the client takes in both directions: nil

@@ -1,0 +1,37 @@
+//go:build linux
+
+package sshd
+
+import (
+	"slices"
+	"strings"
+)
+
+// A clientName is what a client calls itself in its first line (RFC 4253 §4.2).
+// What is known of the behavior of some is decided by it, and nothing else is:
+// anybody may use any name.
+type clientName string
+
+func (n clientName) isOneOf(products ...string) bool {
+	product, ok := strings.CutPrefix(string(n), "SSH-2.0-")
+	return ok && slices.ContainsFunc(products, func(p string) bool { return strings.HasPrefix(product, p) })
+}
+
+// lacksEncryptThenMAC reports whether a client has only the older MACs.
+func (n clientName) lacksEncryptThenMAC() bool { return n.isOneOf("dropbear") }
+
+// sendsKexInit reports whether a client is known to send its KEXINIT as soon as
+// it has our line, and not only when it has ours.
+func (n clientName) sendsKexInit() bool { return n.isOneOf("OpenSSH_") }
+
+// beginsWithNone reports whether a client is known to try the method "none"
+// before it asks its user anything. It is offered nothing else that a name alone
+// passes: its user would be asked for a password that does not exist.
+func (n clientName) beginsWithNone() bool { return n.isOneOf("OpenSSH", "PuTTY", "dropbear") }
+
+// adjustsLate reports whether a client is known to send now and then, from
+// another thread, a WINDOW_ADJUST after its CLOSE. OpenSSH overlooks that;
+// x/crypto/ssh ends the connection, with everything else on it. The client
+// begins no adjustment once it has seen the end of the data, and closes when we
+// do: that is put off until those which it had begun have been sent.
+func (n clientName) adjustsLate() bool { return n.isOneOf("paramiko_") }
