@@ -101,7 +101,10 @@ func (p *Process) begin(ctx context.Context, pl *plan, attach func(*output) erro
 	var err error
 	shim := pl.needShim() || t.inherit.needShim()
 	if shim {
-		p.pid, p.pidfd, err = f.throughShim(ctx)
+		err = retryBusy(func() error {
+			p.pid, p.pidfd, err = f.throughShim(ctx)
+			return err
+		})
 	} else {
 		p.pid, p.pidfd, err = f.direct()
 	}

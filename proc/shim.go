@@ -20,11 +20,15 @@ import (
 // The shim's descriptors besides 0, 1 and 2.
 const (
 	shimRequestFD = 3 // a memfd with a shimRequest
-	shimStatusFD  = 4 // takes a shimFailure; closed by exec
+	shimStatusFD  = 4 // takes shimWords; closed by exec
 )
 
 // shimPatience bounds the time from the shim's start to its exec.
 const shimPatience = 30 * time.Second
+
+// shimEnv is the shim's environment: where there is one processor, and nobody is
+// interrupted, the goroutine that has it keeps it (see lastSteps).
+var shimEnv = []string{"GOMAXPROCS=1", "GODEBUG=asyncpreemptoff=1"}
 
 // A shimRequest is everything that the shim has to do. Strings travel as
 // bytes, since arguments and paths need not be UTF-8. It goes through a memfd
@@ -43,13 +47,6 @@ type shimRequest struct {
 	Nice        int
 	OOMScoreAdj int
 	Umask       int
-}
-
-// A shimFailure says what a StartError says.
-type shimFailure struct {
-	Stage Stage
-	Path  []byte
-	Errno syscall.Errno
 }
 
 // throughShim starts the shim, which becomes the program. It returns when
@@ -75,7 +72,7 @@ func (f *fork) throughShim(ctx context.Context) (pid int, pidfd *os.File, err er
 	}
 	defer done()
 	attr.Dir = "/"
-	attr.Env = []string{}
+	attr.Env = shimEnv
 	attr.Files = append(f.io.child[:len(f.io.child):len(f.io.child)], request.Fd(), uintptr(theirs))
 	pid, fd, err := f.exec(f.shim[0], f.shim, attr)
 	_ = unix.Close(theirs)
@@ -83,7 +80,7 @@ func (f *fork) throughShim(ctx context.Context) (pid int, pidfd *os.File, err er
 		return 0, nil, f.startError(attr, f.shim[0], err)
 	}
 	if pidfd, err = newPidfd(fd); err == nil {
-		err = readStatus(ctx, status)
+		err = f.readStatus(ctx, status)
 	}
 	if err != nil {
 		discard(pid)
@@ -132,8 +129,8 @@ func (f *fork) sendRequest() (*os.File, error) {
 	return file, nil
 }
 
-// readStatus waits for the exec, which closes the pipe without a word.
-func readStatus(ctx context.Context, status *os.File) error {
+// readStatus waits for the exec, which closes the pipe after a last word.
+func (f *fork) readStatus(ctx context.Context, status *os.File) error {
 	_ = status.SetReadDeadline(time.Now().Add(shimPatience))
 	stop := context.AfterFunc(ctx, func() { _ = status.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -144,20 +141,20 @@ func readStatus(ctx context.Context, status *os.File) error {
 	if err != nil {
 		return &StartError{StageExec, "", errnoOf(err)}
 	}
-	if len(b) == 0 {
-		return nil
-	}
-	var fail shimFailure
-	if err := json.Unmarshal(b, &fail); err != nil {
+	word, err := lastShimWord(b)
+	if err != nil {
 		return &StartError{StageExec, "", err}
 	}
-	return &StartError{fail.Stage, string(fail.Path), fail.Errno}
+	if word.Errno != 0 {
+		return word.startError(f.plan)
+	}
+	return nil
 }
 
 // ExecShim is what a program does when it is started as [Config.Shim] says: it
 // sets what only the process itself can set, and becomes the program that was
-// asked for. It returns only if the table did not start it, or if that
-// failed; the table has been told why then, and the caller just exits.
+// asked for. It returns only if it could not begin, since the table did not
+// start it or something on the way to the limits failed; the caller just exits.
 func ExecShim() error {
 	// Nice and the signal mask belong to the thread, and the thread that
 	// executes is the one that stays.
@@ -170,89 +167,43 @@ func ExecShim() error {
 		return err
 	}
 	_ = request.Close()
-	err := r.become()
-	fail := shimFailure{Stage: StageExec}
-	var serr *StartError
-	if errors.As(err, &serr) {
-		fail = shimFailure{serr.Stage, []byte(serr.Path), serr.Errno()}
-	}
-	b, _ := json.Marshal(fail)
-	_, _ = unix.Write(shimStatusFD, b)
-	return err
-}
-
-// become does everything up to exec, in the order which the rights want: what
-// root may do first, then the user, then what the user must be able to do.
-func (r *shimRequest) become() error {
-	if err := r.prepare(); err != nil {
-		return err
-	}
-	if err := r.setUser(); err != nil {
-		return err
-	}
-	dir := string(r.Dir)
-	err := unix.Chdir(dir)
-	if err != nil && r.DirOptional {
-		err = unix.Chdir("/")
-	}
+	last, err := newLastSteps(&r)
 	if err != nil {
-		return &StartError{StageCwd, dir, err}
+		return err
 	}
-	path := ""
-	args, env := toStrings(r.Args), toStrings(r.Env)
-	err = tryPrograms(toStrings(r.Programs), func(program string) error {
-		path = program
-		return syscall.Exec(program, args, env)
-	})
-	return &StartError{StageExec, path, err}
+	if step, err := r.prepare(); err != nil {
+		errno := unix.EINVAL
+		errors.As(err, &errno)
+		last.say(step, 0, errno)
+		return err
+	}
+	last.run()
+	return nil
 }
 
-func (r *shimRequest) prepare() error {
+// prepare does what comes before the limits. With an error it returns the step
+// that failed.
+func (r *shimRequest) prepare() (shimStep, error) {
 	// A handler, unlike SIG_IGN, does not outlive exec.
 	signal.Notify(make(chan os.Signal, 1))
 	var none unix.Sigset_t
 	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &none, nil); err != nil {
-		return &StartError{StageRlimit, "signal mask", err}
+		return shimSignals, err
 	}
 	// 0 restores the default of the thread.
 	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 0, 0, 0, 0)
 	unix.Umask(r.Umask)
 	adj := []byte(strconv.Itoa(r.OOMScoreAdj))
 	if err := os.WriteFile("/proc/self/oom_score_adj", adj, 0); err != nil {
-		return &StartError{StageRlimit, "oom_score_adj", errnoOf(err)}
+		return shimOOM, err
 	}
 	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, r.Nice); err != nil {
-		return &StartError{StageRlimit, "nice", err}
+		return shimNice, err
 	}
-	for _, l := range r.Rlimits {
-		lim := syscall.Rlimit{Cur: l.Soft, Max: l.Hard}
-		if err := syscall.Setrlimit(l.Resource, &lim); err != nil {
-			return &StartError{StageRlimit, rlimitName(l.Resource), err}
-		}
-	}
-	return nil
-}
-
-func (r *shimRequest) setUser() error {
-	if r.UID == nil {
-		return nil
-	}
-	if r.Groups != nil {
-		groups := make([]int, len(r.Groups))
-		for i, g := range r.Groups {
-			groups[i] = int(g)
-		}
-		if err := syscall.Setgroups(groups); err != nil {
-			return &StartError{StageUser, "setgroups", err}
-		}
-	}
-	if err := syscall.Setgid(int(r.GID)); err != nil {
-		return &StartError{StageUser, "setgid", err}
-	}
-	if err := syscall.Setuid(int(*r.UID)); err != nil {
-		return &StartError{StageUser, "setuid", err}
-	}
-	return nil
+	// The runtime has raised the limit on descriptors for itself. It takes that
+	// back before an exec, whatever comes of it; this one comes to nothing.
+	_ = syscall.Exec(os.DevNull+"/none", []string{"none"}, nil)
+	return 0, nil
 }
 
 func toBytes(s []string) [][]byte {
@@ -261,12 +212,4 @@ func toBytes(s []string) [][]byte {
 		b[i] = []byte(s[i])
 	}
 	return b
-}
-
-func toStrings(b [][]byte) []string {
-	s := make([]string, len(b))
-	for i := range b {
-		s[i] = string(b[i])
-	}
-	return s
 }

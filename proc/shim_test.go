@@ -5,7 +5,11 @@ package proc
 import (
 	"bytes"
 	"errors"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -52,6 +56,75 @@ func TestShimUser(t *testing.T) {
 	}
 }
 
+// A limit on processes is the program's: the shim, which has threads, neither
+// runs into it nor counts against it.
+func TestShimProcessLimit(t *testing.T) {
+	needRoot(t)
+	tab := newTable(t, testConfig())
+	nproc, _ := ParseRlimit("nproc")
+	// Users that have no other processes.
+	user := func(i int) string { return strconv.Itoa(100_000 + 3*os.Getpid() + i) }
+	spec := func(user string, limit uint64) Spec {
+		return Spec{Args: []string{"sleep", "0"}, User: user, Rlimits: []Rlimit{{nproc, limit, limit}}}
+	}
+	for i := range 50 {
+		// As for prlimit(1): the limit is on the processes beside this one.
+		out, errs, e := run(t, tab, spec(user(0), uint64(i%2)))
+		if out != "" || errs != "" || !e.Success() {
+			t.Fatalf("try %d: %q, %q, %+v", i, out, errs, e)
+		}
+	}
+	if _, _, err := tab.Start(testContext(t), Spec{Args: []string{"sleep", "1000"}, User: user(1)}); err != nil {
+		t.Fatal(err)
+	}
+	for range 50 {
+		_, _, err := tab.Start(testContext(t), spec(user(1), 0))
+		wantStartError(t, err, StageExec, syscall.EAGAIN, 126)
+	}
+	_, errs, e := run(t, tab, Spec{Script: "sleep 0 & wait", Shell: "/bin/sh", User: user(2), Rlimits: []Rlimit{{nproc, 1, 1}}})
+	if e.Success() || !strings.Contains(errs, "fork") {
+		t.Errorf("a fork beyond the limit: %q, %+v", errs, e)
+	}
+}
+
+// What a shim that fails says is about what failed.
+func TestShimFailures(t *testing.T) {
+	dir := t.TempDir()
+	umask := uint32(0)
+	plain := filepath.Join(dir, "plain")
+	if err := os.WriteFile(plain, []byte("text"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	nofile, _ := ParseRlimit("nofile")
+	for name, c := range map[string]struct {
+		spec  Spec
+		stage Stage
+		path  string
+		err   error
+		code  int
+	}{
+		"missing": {Spec{Args: []string{"/no/such/program"}}, StageExec, "/no/such/program", syscall.ENOENT, 127},
+		"plain":   {Spec{Args: []string{plain}}, StageExec, plain, syscall.EACCES, 126},
+		"dir":     {Spec{Args: []string{"/bin/true"}, Dir: plain}, StageCwd, plain, syscall.ENOTDIR, 126},
+		"rlimit":  {Spec{Args: []string{"/bin/true"}, Rlimits: []Rlimit{{nofile, 1 << 40, 1 << 40}}}, StageRlimit, "nofile", syscall.EPERM, 126},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.spec.Umask = &umask
+			_, _, err := newTable(t, testConfig()).Start(testContext(t), c.spec)
+			wantStartError(t, err, c.stage, c.err, c.code)
+			var se *StartError
+			if errors.As(err, &se) && se.Path != c.path {
+				t.Errorf("about %q, not %q", se.Path, c.path)
+			}
+		})
+	}
+	// One that dies before the exec has started nothing.
+	cfg := testConfig()
+	cfg.Shim = []string{"/bin/false"}
+	_, _, err := newTable(t, cfg).Start(testContext(t), Spec{Args: []string{"/bin/true"}, Umask: &umask})
+	wantStartError(t, err, StageExec, errShimDied, 126)
+}
+
 // The agent's limit on open files is raised; that of a process is what the
 // agent's was.
 func TestFileLimit(t *testing.T) {
@@ -71,9 +144,12 @@ func TestFileLimit(t *testing.T) {
 	if now.Cur < 5*30000 {
 		t.Skipf("this system allows no more than %d files", now.Cur)
 	}
-	got, _, _ := run(t, tab, Spec{Script: "until [ $(ulimit -Hn) -lt 150000 ]; do :; done; ulimit -n; ulimit -Hn", Shell: "/bin/sh"})
-	if got != string(want) {
-		t.Errorf("got %q, want %q", got, want)
+	umask := uint32(0o022) // goes through the shim
+	for _, umask := range []*uint32{nil, &umask} {
+		got, _, _ := run(t, tab, Spec{Script: "until [ $(ulimit -Hn) -lt 150000 ]; do :; done; ulimit -n; ulimit -Hn", Shell: "/bin/sh", Umask: umask})
+		if got != string(want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 }
 
