@@ -4,8 +4,8 @@ package agent
 
 import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/reflection"
 
+	"github.com/guestd/guestd/internal/reflection"
 	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
 )
 
@@ -23,7 +23,5 @@ func (s *Server) register(quit <-chan struct{}) {
 		files: s.config.Files, table: s.config.Processes, pool: s.pool, ports: s.ports, background: &s.calls,
 	})
 	guestdv1.RegisterSystemServiceServer(s.grpc, newSystemService(s, files.handles))
-	// Both versions: the tools of some languages know only v1alpha, and it
-	// costs 20 KB.
 	reflection.Register(s.grpc)
 }

@@ -9,9 +9,9 @@ set -euo pipefail
 # shellcheck source=scripts/agent.sh
 . "$(dirname "$0")/agent.sh"
 binary=$1
-max_bytes=$((11900 * 1000))
-max_rss_kb=12500
-max_anon_kb=2900
+max_bytes=$((11700 * 1000))
+max_rss_kb=12000
+max_anon_kb=2500
 
 if readelf -d "$binary" 2>/dev/null | grep -q NEEDED; then
 	echo "$binary is not static" >&2
