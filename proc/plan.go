@@ -67,6 +67,9 @@ func (p *plan) setUser(lookup func(string) (passwd.Identity, error)) error {
 	}
 	id, err := lookup(user)
 	if err != nil {
+		if unknown, ok := errors.AsType[*passwd.UnknownError](err); ok && unknown.Name == user {
+			err = unknown.Err // the name is said already
+		}
 		return &StartError{StageUser, user, err}
 	}
 	p.identity = id

@@ -27,6 +27,17 @@ var (
 	ErrUnknownGroup = errors.New("unknown group")
 )
 
+// UnknownError says which name has no entry.
+type UnknownError struct {
+	Name string
+	Err  error // ErrUnknownUser or ErrUnknownGroup
+}
+
+func (e *UnknownError) Error() string { return fmt.Sprintf("%v %q", e.Err, e.Name) }
+
+// Unwrap returns the sentinel.
+func (e *UnknownError) Unwrap() error { return e.Err }
+
 // DefaultShell is the login shell of a user without one (passwd(5): an empty
 // field means /bin/sh).
 const DefaultShell = "/bin/sh"
@@ -145,7 +156,7 @@ func lookupUser(root, part string) (id Identity, known bool, err error) {
 		// An image without /etc/passwd still has a root.
 		id = Identity{Name: "root", Home: "/root"}
 	default:
-		return Identity{}, false, fmt.Errorf("user %q: %w", part, ErrUnknownUser)
+		return Identity{}, false, &UnknownError{part, ErrUnknownUser}
 	}
 	if id.Home == "" {
 		id.Home = "/"
@@ -188,7 +199,7 @@ func groupID(groups []group, part string) (uint32, error) {
 	if n, ok := parseNumber(part); ok {
 		return n, nil
 	}
-	return 0, fmt.Errorf("group %q: %w", part, ErrUnknownGroup)
+	return 0, &UnknownError{part, ErrUnknownGroup}
 }
 
 // eachEntry calls fn with the colon-separated fields of every line until it
