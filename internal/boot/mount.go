@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+
+	"github.com/guestd/guestd/internal/mountinfo"
 )
 
 // fileSystem is one that a Linux userland expects.
@@ -46,10 +48,10 @@ func mountAll(list []fileSystem) (failures []error) {
 				failures = append(failures, fsys.mount())
 			}
 			// Only now is there a list of what else is mounted.
-			mounts, err := readMounts()
+			mounts, err := mountinfo.Read()
 			failures = append(failures, err)
 			for _, m := range mounts {
-				mounted[m.target] = true
+				mounted[m.Point] = true
 			}
 			continue
 		}

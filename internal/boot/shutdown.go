@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/guestd/guestd/internal/mountinfo"
 )
 
 const (
@@ -53,19 +55,19 @@ func endMachine(action Action, powerOffByReboot bool, log *slog.Logger) {
 // makes the root read-only.
 func releaseFileSystems() (failures []error) {
 	unix.Sync()
-	mounts, err := readMounts()
+	mounts, err := mountinfo.Read()
 	failures = append(failures, err)
 	for _, m := range slices.Backward(mounts) {
-		if inMemory(m.kind) {
+		if inMemory(m.Type) {
 			continue
 		}
-		if m.target == "/" {
+		if m.Point == "/" {
 			err = unix.Mount("", "/", "", unix.MS_REMOUNT|unix.MS_RDONLY, "")
 		} else {
-			err = unmount(m.target)
+			err = unmount(m.Point)
 		}
 		if err != nil {
-			failures = append(failures, fmt.Errorf("release %s: %w", m.target, err))
+			failures = append(failures, fmt.Errorf("release %s: %w", m.Point, err))
 		}
 	}
 	unix.Sync()
