@@ -9,6 +9,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
@@ -21,8 +22,14 @@ type connection struct {
 	net.Conn
 	id    uint64
 	owner *connections
+	made  time.Time
+	gone  chan struct{} // closed with the connection
 
-	heard atomic.Bool // the peer has sent something
+	heard   atomic.Int64 // when the peer sent something last, in nanoseconds since made; 0: never
+	pingDue atomic.Int64 // a ping is to be written, within so many nanoseconds; 0: none
+
+	writing sync.Mutex
+	frames  frames // that were written
 
 	mu     sync.Mutex
 	closed bool
@@ -67,6 +74,7 @@ func (c *connection) Close() error {
 
 	err := c.Conn.Close()
 	if first {
+		close(c.gone)
 		c.owner.ended(c, hooks)
 	}
 	return err
@@ -75,8 +83,21 @@ func (c *connection) Close() error {
 // Read reads from the socket and notes that the peer spoke.
 func (c *connection) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
-	if n > 0 && !c.heard.Load() {
-		c.heard.Store(true)
+	if n > 0 {
+		c.heard.Store(max(1, int64(time.Since(c.made))))
+	}
+	return n, err
+}
+
+// Write writes what gRPC's transport does, which is frames in any pieces, and
+// a ping between two of them if one is due.
+func (c *connection) Write(b []byte) (int, error) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	n, err := c.Conn.Write(b)
+	c.frames.wrote(b[:n])
+	if err == nil {
+		c.writePing()
 	}
 	return n, err
 }
@@ -86,12 +107,13 @@ func (c *connection) Read(b []byte) (int, error) {
 // every message of every stream.
 func (c *connection) AuthType() string { return "guestd" }
 
-// connections is every connection of a server, and the hooks that still run
-// for those that have ended.
+// connections is every connection of a server, with what keeps it alive, and
+// the hooks that still run for those that have ended.
 type connections struct {
-	log     *slog.Logger
-	lastID  atomic.Uint64
-	running sync.WaitGroup // hooks
+	log       *slog.Logger
+	keepAlive keepAlive
+	lastID    atomic.Uint64
+	running   sync.WaitGroup // hooks and keepers
 
 	mu      sync.Mutex
 	open    map[*connection]struct{}
@@ -107,7 +129,7 @@ func (cs *connections) count() int {
 
 // accept takes a new connection in; false when the server is closing.
 func (cs *connections) accept(conn net.Conn) (*connection, bool) {
-	c := &connection{Conn: conn, id: cs.lastID.Add(1), owner: cs}
+	c := &connection{Conn: conn, id: cs.lastID.Add(1), owner: cs, made: time.Now(), gone: make(chan struct{})}
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	if cs.closing {
@@ -117,6 +139,7 @@ func (cs *connections) accept(conn net.Conn) (*connection, bool) {
 		cs.open = make(map[*connection]struct{})
 	}
 	cs.open[c] = struct{}{}
+	cs.running.Go(func() { c.keep(cs.keepAlive) })
 	return c, true
 }
 
@@ -152,7 +175,7 @@ func (cs *connections) run(hook func()) {
 // closeSilent takes no more connections and closes those whose peer never
 // sent a byte. gRPC's own stop would wait out their handshake time-out.
 func (cs *connections) closeSilent() {
-	cs.close(func(c *connection) bool { return !c.heard.Load() })
+	cs.close(func(c *connection) bool { return c.heard.Load() == 0 })
 }
 
 // closeAll takes no more connections and closes every one.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"slices"
 	"sync"
@@ -41,12 +42,6 @@ const (
 	maxMessage = 4 << 20
 	// handshakeTimeout ends a connection that says nothing from its start.
 	handshakeTimeout = 10 * time.Second
-	// A peer that is gone without a word is noticed by a ping, sent after
-	// pingAfter of silence. It is answered by the peer's HTTP/2 layer, so a
-	// quiet call lives for ever. The period is long because every ping wakes
-	// an idle machine up.
-	pingAfter   = 5 * time.Minute
-	pingTimeout = time.Minute
 	// minClientPing is how often a client may ping; a quicker one is cut off.
 	minClientPing = 5 * time.Second
 	// lingering is how long, after the grace of a shutdown, calls get to send
@@ -116,7 +111,7 @@ func New(config Config) (*Server, error) {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.conns.log = s.log
+	s.conns.log, s.conns.keepAlive = s.log, keepAlive{pingAfter, pingAgain}
 	if s.config.Version == "" {
 		s.config.Version = "(devel)"
 	}
@@ -144,7 +139,7 @@ func New(config Config) (*Server, error) {
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.WaitForHandlers(true),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingAfter, Timeout: pingTimeout}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: math.MaxInt64}), // see keepAlive
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
 			MinTime: minClientPing, PermitWithoutStream: true,
 		}),

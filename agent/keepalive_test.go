@@ -1,0 +1,166 @@
+//go:build linux
+
+package agent
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+
+	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
+)
+
+// quick is for tests: short, but long enough for a client to have its turn on
+// a busy machine.
+var quick = keepAlive{after: 200 * time.Millisecond, again: time.Second}
+
+func withKeepAlive(k keepAlive) func(*Server) {
+	return func(s *Server) { s.conns.keepAlive = k }
+}
+
+// A client that says nothing but answers pings stays, with its calls.
+func TestKeepAliveOfAQuietClient(t *testing.T) {
+	a := serve(t, Config{}, withKeepAlive(quick))
+	x := a.exec(t, startRequest(script("sleep 3; echo out")))
+	x.wantExit(t, 0)
+	if x.stdout.String() != "out\n" {
+		t.Errorf("stdout %q", x.stdout.String())
+	}
+}
+
+// A client that answers no ping is pinged again, and its connection closed.
+func TestKeepAliveOfAMuteClient(t *testing.T) {
+	a := serve(t, Config{}, withKeepAlive(quick))
+	conn, err := net.Dial("unix", a.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
+		t.Fatal(err)
+	}
+	framer := http2.NewFramer(conn, conn)
+	if err := framer.WriteSettings(); err != nil {
+		t.Fatal(err)
+	}
+	pings := 0
+	for {
+		frame, err := framer.ReadFrame()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ping, ok := frame.(*http2.PingFrame); ok && !ping.IsAck() {
+			pings++
+		}
+	}
+	if pings != maxPings {
+		t.Errorf("%d pings", pings)
+	}
+}
+
+// Nor does one live on that reads nothing, while something is being written to
+// it or while not.
+func TestKeepAliveOfABlockedClient(t *testing.T) {
+	cs := &connections{log: slog.New(slog.DiscardHandler), keepAlive: keepAlive{time.Millisecond, time.Millisecond}}
+	for _, writing := range []bool{true, false} {
+		near, far := net.Pipe()
+		c, _ := cs.accept(near)
+		if writing {
+			if _, err := c.Write([]byte(pingFrame)); err == nil {
+				t.Error("written to nobody")
+			}
+		}
+		<-c.gone
+		far.Close()
+	}
+	cs.running.Wait()
+}
+
+// A ping is put between frames, wherever gRPC cuts what it writes.
+func TestPingsBetweenBulk(t *testing.T) {
+	a := serve(t, Config{})
+	const size = 32 << 20
+	x := a.exec(t, startRequest(&guestdv1.ProcessSpec{Args: []string{"head", "-c", "33554432", "/dev/zero"}}))
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		a.server.conns.mu.Lock()
+		var open []*connection
+		for c := range a.server.conns.open {
+			open = append(open, c)
+		}
+		a.server.conns.mu.Unlock()
+		ticker := time.NewTicker(200 * time.Microsecond)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-ticker.C:
+				for _, c := range open {
+					c.ping(time.Minute)
+				}
+			}
+		}
+	}()
+	x.wantExit(t, 0)
+	close(stop)
+	<-stopped
+	if x.stdout.Len() != size {
+		t.Errorf("%d bytes", x.stdout.Len())
+	}
+}
+
+func TestFrames(t *testing.T) {
+	var stream bytes.Buffer
+	framer := http2.NewFramer(&stream, nil)
+	framer.AllowIllegalWrites = true
+	borders := map[int]bool{0: true}
+	add := func(err error, border bool) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		borders[stream.Len()] = border
+	}
+	add(framer.WriteSettings(), true)
+	add(framer.WriteSettingsAck(), true)
+	add(framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte("one"), EndHeaders: true}), true)
+	add(framer.WriteData(1, false, make([]byte, 70_000)), true)
+	add(framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte("t")}), false)
+	add(framer.WriteContinuation(1, false, []byte("w")), false)
+	add(framer.WriteContinuation(1, true, []byte("o")), true)
+	add(framer.WritePing(false, [8]byte{1}), true)
+	add(framer.WriteData(1, true, nil), true)
+	content := stream.Bytes()
+	for _, piece := range []int{1, 2, 7, 9, 10, 4096, len(content)} {
+		var f frames
+		for at := 0; at < len(content); {
+			if f.between() != borders[at] {
+				t.Fatalf("in pieces of %d: at byte %d between is %v", piece, at, f.between())
+			}
+			n := min(piece, len(content)-at)
+			f.wrote(content[at : at+n])
+			at += n
+		}
+		if !f.between() {
+			t.Errorf("in pieces of %d: not between frames at the end", piece)
+		}
+	}
+}
+
+func TestPingFrame(t *testing.T) {
+	frame, err := http2.NewFramer(nil, bytes.NewReader([]byte(pingFrame))).ReadFrame()
+	if ping, ok := frame.(*http2.PingFrame); err != nil || !ok || ping.IsAck() {
+		t.Errorf("%v, %v", frame, err)
+	}
+}
