@@ -185,9 +185,12 @@ func (l *partialList) expired(limit time.Time) (old []leftPartial) {
 }
 
 // sweepPartials removes the partial files that have become too old. It runs
-// when a writer begins: no timer keeps an idle agent awake.
+// when a writer begins: no timer keeps an idle agent awake. One that was last
+// written to in what is now the future, since the clock was set back, is as old
+// as the list says.
 func (s *System) sweepPartials() {
-	limit := time.Now().Add(-s.cfg.PartialMaxAge)
+	now := time.Now()
+	limit := now.Add(-s.cfg.PartialMaxAge)
 	for _, old := range s.partials.expired(limit) {
 		dir, name := splitLast(old.path)
 		err := old.fs.do(func() error {
@@ -196,7 +199,7 @@ func (s *System) sweepPartials() {
 				return err
 			}
 			defer closeFD(fd)
-			_, err = removePartial(fd, name, limit)
+			_, err = removePartial(fd, name, func(t time.Time) bool { return !t.After(limit) || t.After(now) })
 			return err
 		})
 		if err != nil && !errors.Is(err, unix.ENOENT) {
@@ -233,7 +236,7 @@ func (f *FS) CleanPartials(ctx context.Context, dir string, age time.Duration) (
 				if !isPartialName(entry.Name) {
 					continue
 				}
-				ok, err := removePartial(d.fd, entry.Name, limit)
+				ok, err := removePartial(d.fd, entry.Name, func(t time.Time) bool { return !t.After(limit) })
 				if err != nil && !errors.Is(err, unix.ENOENT) {
 					return err
 				}
@@ -246,9 +249,9 @@ func (f *FS) CleanPartials(ctx context.Context, dir string, age time.Duration) (
 	return removed, pathError("clean", dir, err)
 }
 
-// removePartial removes a partial file last written before limit, unless it is
-// in use.
-func removePartial(dirfd int, name string, limit time.Time) (bool, error) {
+// removePartial removes a partial file that is stale by when it was last
+// written to, unless it is in use.
+func removePartial(dirfd int, name string, stale func(mtime time.Time) bool) (bool, error) {
 	fd, err := openAt(dirfd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return false, err
@@ -258,7 +261,7 @@ func removePartial(dirfd int, name string, limit time.Time) (bool, error) {
 	if err := statInto(&info, fd, "", unix.AT_EMPTY_PATH); err != nil {
 		return false, err
 	}
-	if !info.IsRegular() || info.Mtime.After(limit) {
+	if !info.IsRegular() || !stale(info.Mtime) {
 		return false, nil
 	}
 	if unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) != nil {

@@ -456,15 +456,17 @@ func TestStalePartials(t *testing.T) {
 		}
 		return filepath.Join(dir, "real", partialName("x", id))
 	}
-	old, young := leave("old"), leave("young")
-	past := time.Now().Add(-2 * time.Hour)
-	f.sys.partials.left[0].at = past
-	if err := os.Chtimes(old, past, past); err != nil {
+	old, older, young := leave("old"), leave("older"), leave("young")
+	past, future := time.Now().Add(-2*time.Hour), time.Now().Add(2*time.Hour) // as before the clock was set back
+	f.sys.partials.left[0].at, f.sys.partials.left[1].at = past, past
+	if err := errors.Join(os.Chtimes(old, past, past), os.Chtimes(older, future, future)); err != nil {
 		t.Fatal(err)
 	}
 	must(t, begin(t, f, "other", WriteOptions{}).Abort())
-	if _, err := os.Lstat(old); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the old one is still there: %v", err)
+	for _, path := range []string{old, older} {
+		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is still there: %v", path, err)
+		}
 	}
 	if _, err := os.Lstat(young); err != nil {
 		t.Error(err)
