@@ -175,6 +175,17 @@ func (vm *VM) Wait(ctx context.Context) error {
 	}
 }
 
+// Pause stops the guest's processors until [VM.Resume], as a VMM does for a
+// snapshot; connections are neither served nor closed. The guest's clocks go on,
+// but for QEMU's own timers, so that it finds itself later all of a sudden.
+//
+// The monitor's "stop" is not used: it also stops the device, and after that
+// vhost-device-vsock 0.3.0 was seen not to serve any connection any more.
+func (vm *VM) Pause() { vm.qemu.signal(syscall.SIGSTOP) }
+
+// Resume lets a paused guest go on.
+func (vm *VM) Resume() { vm.qemu.signal(syscall.SIGCONT) }
+
 // Stop ends the guest as if its plug were pulled, but lets QEMU exit in order;
 // ctx shortens the wait for that. For an orderly end of the guest ask the agent
 // in it, then Wait. It returns nil, also for a guest that has ended.
