@@ -3,7 +3,9 @@
 package boot
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"syscall"
 )
@@ -15,7 +17,7 @@ type agent struct {
 	env    []string
 	cgroup string // directory to start in; "" stays in PID 1's
 
-	null *os.File // stdin, opened once
+	stdin *os.File // opened once, and at its end
 }
 
 // start returns the pid of a new agent process, in a session of its own.
@@ -23,14 +25,14 @@ type agent struct {
 // os.StartProcess is not used: it probes for pidfd support by forking a child,
 // whose status the reaper could take.
 func (a *agent) start() (pid int, err error) {
-	if a.null == nil {
-		if a.null, err = os.Open(os.DevNull); err != nil {
+	if a.stdin == nil {
+		if a.stdin, err = openEmpty(); err != nil {
 			return 0, fmt.Errorf("start agent: %w", err)
 		}
 	}
 	attr := &syscall.ProcAttr{
 		Env:   a.env,
-		Files: []uintptr{a.null.Fd(), 1, 2},
+		Files: []uintptr{a.stdin.Fd(), 1, 2},
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	}
 	if a.cgroup != "" {
@@ -43,14 +45,33 @@ func (a *agent) start() (pid int, err error) {
 	// This very binary, even if its file has been replaced or was not found
 	// under its name: os.Executable would have needed /proc when we started.
 	pid, err = syscall.ForkExec("/proc/self/exe", a.argv, attr)
+	if errors.Is(err, fs.ErrNotExist) {
+		// There is no /proc: on a root that is read-only and has no place for it.
+		// What the kernel started us by is a path.
+		pid, err = syscall.ForkExec(a.argv[0], a.argv, attr)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("start agent: %w", err)
 	}
 	return pid, nil
 }
 
+// openEmpty opens a file that has nothing to read: /dev/null, or where there is
+// none a pipe that nobody writes to.
+func openEmpty() (*os.File, error) {
+	null, err := os.Open(os.DevNull)
+	if err == nil {
+		return null, nil
+	}
+	r, w, pipeErr := os.Pipe()
+	if pipeErr != nil {
+		return nil, errors.Join(err, pipeErr)
+	}
+	return r, w.Close()
+}
+
 func (a *agent) close() {
-	if a.null != nil {
-		a.null.Close()
+	if a.stdin != nil {
+		a.stdin.Close()
 	}
 }

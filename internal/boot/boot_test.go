@@ -28,6 +28,7 @@ const (
 	roleInit     = "init"
 	roleAgent    = "agent"
 	roleStubborn = "stubborn"
+	roleBare     = "bare"
 )
 
 // testGrace is what PID 1 gives processes in these tests.
@@ -48,6 +49,8 @@ func TestMain(m *testing.M) {
 		os.Exit(status)
 	case roleAgent:
 		os.Exit(agentMain(os.Args[1]))
+	case roleBare:
+		os.Exit(bareMain())
 	case roleStubborn:
 		signal.Ignore(syscall.SIGTERM)
 		fmt.Println("stubborn", os.Getpid())
@@ -163,6 +166,10 @@ func agentMain(what string) int {
 	switch what {
 	case "orphans":
 		return makeOrphans()
+	case "read":
+		text, err := io.ReadAll(os.Stdin)
+		fmt.Printf("read %q %v\n", text, err)
+		return 0
 	case "die":
 		fmt.Println("life", os.Getpid())
 		os.Exit(7)
@@ -346,6 +353,44 @@ func TestEndKillsTheStubborn(t *testing.T) {
 	m.end(0)
 	if took := time.Since(start); took < testGrace {
 		t.Errorf("ended after %v, before the grace of %v", took, testGrace)
+	}
+}
+
+// bareMain starts the agent where there is neither /proc nor /dev, as on a
+// root that is read-only and has no place for them.
+func bareMain() int {
+	for _, dir := range []string{"/proc", "/dev"} {
+		if err := tmpfs(dir).mount(); err != nil {
+			fmt.Println(err)
+			return 1
+		}
+	}
+	a := &agent{argv: []string{os.Args[0], "read"}, env: mergeEnv(os.Environ(), []string{roleVariable + "=" + roleAgent})}
+	defer a.close()
+	pid, err := a.start()
+	if err == nil {
+		_, err = syscall.Wait4(pid, nil, 0, nil)
+	}
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	return 0
+}
+
+func TestStartsTheAgentWithoutProcAndDev(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("mounts something over /proc and /dev")
+	}
+	executable, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(executable)
+	cmd.Env = append(os.Environ(), roleVariable+"="+roleBare)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "read \"\" <nil>\n") {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 

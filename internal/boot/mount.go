@@ -9,6 +9,8 @@ import (
 	"os"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/guestd/guestd/internal/mountinfo"
 )
 
@@ -27,11 +29,11 @@ func fileSystems(container, tmp bool) []fileSystem {
 		{"sysfs", "/sys", safe, []string{""}},
 		{"devtmpfs", "/dev", syscall.MS_NOSUID, []string{"mode=0755"}},
 		{"devpts", "/dev/pts", syscall.MS_NOSUID | syscall.MS_NOEXEC, []string{"gid=5,mode=620,ptmxmode=666", "mode=620,ptmxmode=666"}},
-		{"tmpfs", "/dev/shm", syscall.MS_NOSUID | syscall.MS_NODEV, []string{"mode=1777"}},
+		tmpfs("/dev/shm"),
 		{"tmpfs", "/run", syscall.MS_NOSUID | syscall.MS_NODEV, []string{"mode=0755"}},
 	}
 	if tmp {
-		all = append(all, fileSystem{"tmpfs", "/tmp", syscall.MS_NOSUID | syscall.MS_NODEV, []string{"mode=1777"}})
+		all = append(all, tmpfs("/tmp"))
 	}
 	if !container {
 		all = append(all, fileSystem{"cgroup2", cgroupRoot, safe, []string{"nsdelegate,memory_recursiveprot", ""}})
@@ -87,16 +89,26 @@ func (fsys fileSystem) mount() error {
 const tmpMode = 0o777 | fs.ModeSticky
 
 // makeTmp makes the directory for temporary files where there is none, as in an
-// initramfs that has nothing but guestd.
+// initramfs that has nothing but guestd, and puts a tmpfs there where it cannot
+// be written to, as on a root that is read-only.
 func makeTmp(path string) error {
 	err := os.Mkdir(path, tmpMode)
 	if errors.Is(err, fs.ErrExist) {
-		return nil
+		var st unix.Statfs_t
+		if err := unix.Statfs(path, &st); err != nil || st.Flags&unix.ST_RDONLY == 0 {
+			return err
+		}
+		return tmpfs(path).mount()
 	}
 	if err == nil {
 		err = os.Chmod(path, tmpMode) // whatever the umask
 	}
 	return err
+}
+
+// tmpfs is a file system in memory for temporary files.
+func tmpfs(path string) fileSystem {
+	return fileSystem{"tmpfs", path, syscall.MS_NOSUID | syscall.MS_NODEV, []string{"mode=1777"}}
 }
 
 // linkDevices makes the links in /dev that no kernel makes.
