@@ -30,6 +30,7 @@ func TestInit(t *testing.T) {
 		{"cgroups of PID 1 and the agent", "cat /proc/1/cgroup /proc/$PPID/cgroup", "0::/init\n0::/guestd"},
 		{"processes have theirs", "case $(cat /proc/self/cgroup) in 0::/workload/?*) echo yes;; esac", "yes"},
 		{"the agent is protected, processes are not", "test $(cat /proc/$PPID/oom_score_adj) -le -900 && cat /proc/self/oom_score_adj", "0"},
+		{"the agent's memory is not taken back", "cat /sys/fs/cgroup/guestd/memory.min", "67108864"},
 		{"descriptors", "ulimit -Sn; ulimit -Hn; grep -c '^Max open files  *52428[78] ' /proc/$PPID/limits", "1024\n524288\n1"},
 		{"no step of booting failed", "dmesg | grep 'boot step failed' || true", ""},
 		{"bash", "bash -c 'a=(x y); echo ${a[1]}'", "y"},

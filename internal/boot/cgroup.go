@@ -30,6 +30,13 @@ const (
 	WorkloadCgroup = cgroupRoot + "/workload"
 )
 
+// What the kernel does not take back from PID 1 and the agent, in bytes, when it
+// is short of memory; it is not set aside. Without it they lose the pages of
+// their program first, which can be read again, and a guest with a disk that
+// the workload has filled the memory of was seen to answer nobody for minutes,
+// while the OOM killer still saw pages to reclaim.
+const initMemory, agentMemory = "16777216", "67108864"
+
 // setupCgroups makes the tree above, enables every controller down to the
 // children of WorkloadCgroup, and moves PID 1 into its leaf.
 func setupCgroups() (failures []error) {
@@ -46,7 +53,17 @@ func setupCgroups() (failures []error) {
 	for _, path := range []string{cgroupRoot, WorkloadCgroup} {
 		failures = append(failures, enableControllers(path)...)
 	}
-	return failures
+	return append(failures, protectMemory(initCgroup, initMemory), protectMemory(AgentCgroup, agentMemory))
+}
+
+// protectMemory keeps so many bytes of a cgroup from being reclaimed, if the
+// kernel can.
+func protectMemory(path, bytes string) error {
+	err := writeFile(path+"/memory.min", bytes)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // enableControllers hands every controller that the cgroup has on to its
