@@ -87,7 +87,7 @@ type channel struct {
 // ended after the end of its requests, which is its own end.
 func (c *conn) newChannel(open ssh.Channel) *channel {
 	ch := &channel{Channel: open, in: newInput(open, c.backlog)}
-	if clientName(c.transport.ClientVersion()).adjustsLate() {
+	if c.client().adjustsLate() {
 		ch.linger = lastAdjustments
 	}
 	// A peer may also send what only servers have a use for.

@@ -45,10 +45,17 @@ func signalName(number syscall.Signal) string {
 	return "SIG@openssh.com"
 }
 
+// statusOfSignal is added to a signal's number where a client can be told of no
+// signal, as shells do.
+const statusOfSignal = 128
+
 // tellExit tells the client how the program ended, the first time: by
 // exit-status, or by exit-signal if a signal killed it.
 func (s *session) tellExit(e proc.Exit) {
 	s.exit.Do(func() {
+		if e.Signal != 0 && s.conn.client().closesTwice() {
+			e = proc.Exit{Code: statusOfSignal + int(e.Signal)}
+		}
 		if e.Signal == 0 {
 			status := struct{ Status uint32 }{uint32(e.Code)}
 			_, _ = s.channel.SendRequest("exit-status", false, ssh.Marshal(status))

@@ -33,3 +33,23 @@ func TestKilledBySignal(t *testing.T) {
 		}
 	}
 }
+
+// A client that takes an exit-signal for the end of its channel, which it then
+// closes twice, is told a status instead, and keeps its connection.
+func TestKilledBySignalForClientsThatCloseTwice(t *testing.T) {
+	l := newLab(t)
+	c, err := l.dialAs("SSH-2.0-Erlang/4.15.3", l.grantSecret(access.Grant{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{"kill -KILL $$", "exit 137"} {
+		session, err := c.NewSession()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var exit *ssh.ExitError
+		if err := session.Run(command); !errors.As(err, &exit) || exit.Signal() != "" || exit.ExitStatus() != 128+9 {
+			t.Errorf("%s: ended with %v", command, err)
+		}
+	}
+}

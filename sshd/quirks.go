@@ -17,6 +17,9 @@ func (n clientName) isOneOf(products ...string) bool {
 	return ok && slices.ContainsFunc(products, func(p string) bool { return strings.HasPrefix(product, p) })
 }
 
+// client is what the connection's client calls itself.
+func (c *conn) client() clientName { return clientName(c.transport.ClientVersion()) }
+
 // lacksEncryptThenMAC reports whether a client has only the older MACs.
 func (n clientName) lacksEncryptThenMAC() bool { return n.isOneOf("dropbear") }
 
@@ -35,3 +38,8 @@ func (n clientName) beginsWithNone() bool { return n.isOneOf("OpenSSH", "PuTTY",
 // begins no adjustment once it has seen the end of the data, and closes when we
 // do: that is put off until those which it had begun have been sent.
 func (n clientName) adjustsLate() bool { return n.isOneOf("paramiko_") }
+
+// closesTwice reports whether a client is known to close a channel when it is
+// told of an exit-signal, and once more when we close it. OpenSSH overlooks
+// that; x/crypto/ssh ends the connection. Such a client is told a status.
+func (n clientName) closesTwice() bool { return n.isOneOf("Erlang/") }
