@@ -3,37 +3,43 @@
 package sshd
 
 import (
-	"slices"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
 )
 
-// algorithms are what is offered to the client of that name and with those
-// ciphers, which are nil if not known; clients choose by their own order of
+// algorithms are what is offered to the client of that name and with that
+// offer, which is nil if not known; clients choose by their own order of
 // preference. Two things are left out on purpose, besides all that is broken:
 // chacha20-poly1305, which OpenSSH's client would prefer and which costs Go
 // twice the time per byte, and MACs that are not encrypt-then-MAC. Without both
 // there is nothing for the Terrapin attack (CVE-2023-48795) to hold on to, even
 // where a client lacks strict key exchange.
 //
-// Dropbear's client, to which alone the older MACs are offered, has no others.
-// With ctr they are sound, only not the better construction; and Terrapin needs
-// encrypt-then-MAC with cbc, or chacha20-poly1305.
+// The clients to which the older MACs are offered have no others. With ctr they
+// are sound, only not the better construction; and Terrapin needs
+// encrypt-then-MAC with cbc, or chacha20-poly1305. Clients that take gcm, which
+// needs no MAC, may still want one that both sides have.
 //
-// Ctr is not offered to a client of which it is known that it takes gcm as well:
-// OpenSSH's would prefer ctr, which with its MAC takes twice the time.
-func algorithms(client clientName, ciphers []string) ssh.Config {
+// Ctr is not offered to a client of which it is known that it takes gcm as well,
+// where it would prefer ctr, which with its MAC takes twice the time.
+func algorithms(client clientName, offered *offer) ssh.Config {
 	gcm := []string{ssh.CipherAES128GCM, ssh.CipherAES256GCM}
+	etm := []string{ssh.HMACSHA256ETM, ssh.HMACSHA512ETM}
+	old, ctr := client.lacksEncryptThenMAC(), true
+	if offered != nil {
+		old = !takesAny(offered.macs, etm)
+		ctr = !client.prefersCTR() || !takesAny(offered.ciphers, gcm)
+	}
 	config := ssh.Config{
 		KeyExchanges: []string{ssh.KeyExchangeMLKEM768X25519, ssh.KeyExchangeCurve25519},
 		Ciphers:      gcm,
-		MACs:         []string{ssh.HMACSHA256ETM, ssh.HMACSHA512ETM},
+		MACs:         etm,
 	}
-	if !slices.ContainsFunc(ciphers, func(cipher string) bool { return slices.Contains(gcm, cipher) }) {
+	if ctr {
 		config.Ciphers = append(config.Ciphers, ssh.CipherAES128CTR, ssh.CipherAES192CTR, ssh.CipherAES256CTR)
 	}
-	if client.lacksEncryptThenMAC() {
+	if old {
 		config.MACs = append(config.MACs, ssh.HMACSHA256, ssh.HMACSHA512)
 	}
 	return config

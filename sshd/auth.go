@@ -27,11 +27,11 @@ var (
 const maxAuthTries = 20
 
 // serverConfig asks package access about whoever comes; client is what that
-// calls its program, and ciphers are its own, where they are known. What it finds out is in c.grant when the handshake has
-// succeeded.
-func (c *conn) serverConfig(client clientName, ciphers []string) *ssh.ServerConfig {
+// calls its program, and offered what it takes, where that is known. What it
+// finds out is in c.grant when the handshake has succeeded.
+func (c *conn) serverConfig(client clientName, offered *offer) *ssh.ServerConfig {
 	config := &ssh.ServerConfig{
-		Config:                  algorithms(client, ciphers),
+		Config:                  algorithms(client, offered),
 		PublicKeyAuthAlgorithms: publicKeyAlgorithms(),
 		ServerVersion:           banner(c.server.config.Version),
 		MaxAuthTries:            maxAuthTries,

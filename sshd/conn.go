@@ -100,13 +100,11 @@ func (c *conn) handshake(ctx context.Context, cancel context.CancelCauseFunc) (<
 	if err != nil {
 		return nil, nil, err
 	}
-	var ciphers []string
-	if identified.client.sendsKexInit() {
-		if ciphers, err = identified.peekCiphers(); err != nil {
-			return nil, nil, err
-		}
+	offered, err := identified.peekOffer()
+	if err != nil {
+		return nil, nil, err
 	}
-	transport, channels, requests, err := ssh.NewServerConn(identified, c.serverConfig(identified.client, ciphers))
+	transport, channels, requests, err := ssh.NewServerConn(identified, c.serverConfig(identified.client, offered))
 	if err != nil {
 		return nil, nil, err
 	}

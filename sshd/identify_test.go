@@ -62,7 +62,10 @@ func TestIdentifySlowly(t *testing.T) {
 }
 
 func TestAlgorithmsFor(t *testing.T) {
-	for client, old := range map[string]bool{"SSH-2.0-dropbear_2022.83": true, "SSH-2.0-OpenSSH_9.2p1": false, "SSH-2.0-Go": false, "": false} {
+	for client, old := range map[string]bool{
+		"SSH-2.0-dropbear_2022.83": true, "SSH-2.0-libssh2_1.10.0": true, "SSH-2.0-Renci.SshNet.SshClient.0.0.1": true,
+		"SSH-2.0-libssh2_1.11.1": false, "SSH-2.0-OpenSSH_9.2p1": false, "SSH-2.0-Go": false, "": false,
+	} {
 		if got := slices.Contains(algorithms(clientName(client), nil).MACs, ssh.HMACSHA256); got != old {
 			t.Errorf("%s: MACs without encrypt-then-MAC: %t", client, got)
 		}

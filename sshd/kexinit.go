@@ -15,6 +15,7 @@ import (
 const (
 	// kexInitPatience bounds the wait for a client's KEXINIT. It has come by
 	// then where the peer is near enough for the choice of a cipher to matter.
+	// Few clients wait for ours first.
 	kexInitPatience = 20 * time.Millisecond
 	// maxKexInit is the length of the largest packet that is looked into. That
 	// of OpenSSH's is about 1,500 bytes.
@@ -31,13 +32,24 @@ type kexInit struct {
 	Cookie                 [16]byte `sshtype:"20"`
 	KeyExchanges, HostKeys []string
 	CiphersIn, CiphersOut  []string // as seen by the server
-	Rest                   []byte   `ssh:"rest"`
+	MACsIn, MACsOut        []string
+	Rest                   []byte `ssh:"rest"`
 }
 
-// peekCiphers returns the ciphers that the client takes in both directions: nil
-// where it does not say so soon, or something else. What has been read is read
-// again. An error ends the connection.
-func (c *identified) peekCiphers() ([]string, error) {
+// An offer is what a client takes in both directions.
+type offer struct {
+	ciphers, macs []string
+}
+
+// takesAny reports whether one of the names is offered.
+func takesAny(offered, names []string) bool {
+	return slices.ContainsFunc(offered, func(name string) bool { return slices.Contains(names, name) })
+}
+
+// peekOffer returns what the client offers: nil where it does not say so soon,
+// or says something else. What has been read is read again. An error ends the
+// connection.
+func (c *identified) peekOffer() (*offer, error) {
 	if err := c.SetReadDeadline(time.Now().Add(kexInitPatience)); err != nil {
 		return nil, err
 	}
@@ -46,7 +58,7 @@ func (c *identified) peekCiphers() ([]string, error) {
 	for {
 		packet, whole := firstPacket(c.unread[begin:])
 		if whole {
-			return bothWays(packet), c.SetReadDeadline(time.Time{})
+			return offerIn(packet), c.SetReadDeadline(time.Time{})
 		}
 		n, err := c.Conn.Read(buf)
 		c.unread = append(c.unread, buf[:n]...)
@@ -76,12 +88,16 @@ func firstPacket(b []byte) (payload []byte, whole bool) {
 	return b[paddingLength : length-padding], true
 }
 
-// bothWays returns the ciphers in a KEXINIT that hold for both directions; nil
-// if it is something else.
-func bothWays(message []byte) []string {
+// offerIn returns what a KEXINIT offers; nil if the message is something else.
+func offerIn(message []byte) *offer {
 	var m kexInit
 	if ssh.Unmarshal(message, &m) != nil {
 		return nil
 	}
-	return slices.DeleteFunc(m.CiphersIn, func(cipher string) bool { return !slices.Contains(m.CiphersOut, cipher) })
+	return &offer{ciphers: bothWays(m.CiphersIn, m.CiphersOut), macs: bothWays(m.MACsIn, m.MACsOut)}
+}
+
+// bothWays returns the names of in that are in out as well, in their order.
+func bothWays(in, out []string) []string {
+	return slices.DeleteFunc(in, func(name string) bool { return !slices.Contains(out, name) })
 }

@@ -15,10 +15,14 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// kexInitPacket is the first packet of a client with these ciphers.
-func kexInitPacket(in, out []string) []byte {
+// kexInitPacket is the first packet of a client with these ciphers, and with
+// those MACs in both directions.
+func kexInitPacket(in, out []string, macs ...string) []byte {
 	const padding = 8
-	lists := kexInit{KeyExchanges: []string{"none"}, HostKeys: []string{"none"}, CiphersIn: in, CiphersOut: out, Rest: make([]byte, 6*4+1+4)}
+	lists := kexInit{
+		KeyExchanges: []string{"none"}, HostKeys: []string{"none"}, CiphersIn: in, CiphersOut: out, MACsIn: macs, MACsOut: macs,
+		Rest: make([]byte, 4*4+1+4),
+	}
 	message := ssh.Marshal(&lists)
 	packet := binary.BigEndian.AppendUint32(nil, uint32(paddingLength+len(message)+padding))
 	packet = append(packet, padding)
@@ -26,7 +30,7 @@ func kexInitPacket(in, out []string) []byte {
 }
 
 // offered is what the server offers to a client that begins like this.
-func (l *lab) offered(begin string) []string {
+func (l *lab) offered(begin string) *offer {
 	l.t.Helper()
 	c, err := net.Dial("unix", l.socket)
 	if err != nil {
@@ -44,7 +48,7 @@ func (l *lab) offered(begin string) []string {
 	var packet []byte
 	for {
 		if message, whole := firstPacket(packet); whole {
-			return bothWays(message)
+			return offerIn(message)
 		}
 		b, err := in.ReadByte()
 		if err != nil {
@@ -69,12 +73,38 @@ func TestCiphersOffered(t *testing.T) {
 		{"as OpenSSH begins", openSSH + string(kexInitPacket(append(slices.Clone(ctr), gcm[1]), append(slices.Clone(ctr), gcm[1]))), gcm},
 		{"ctr alone", openSSH + string(kexInitPacket(ctr, ctr)), all},
 		{"gcm in one direction", openSSH + string(kexInitPacket(ctr, gcm)), all},
-		{"one that is not known to begin", other + string(kexInitPacket(gcm, gcm)), all},
+		{"one that prefers gcm anyway", other + string(kexInitPacket(gcm, gcm)), all},
 		{"silent", openSSH, all},
 		{"half a packet", openSSH + string(kexInitPacket(gcm, gcm)[:20]), all},
 	} {
-		if got := l.offered(c.begin); !slices.Equal(got, c.want) {
-			t.Errorf("%s: offered %q, want %q", c.name, got, c.want)
+		if got := l.offered(c.begin); !slices.Equal(got.ciphers, c.want) {
+			t.Errorf("%s: offered %q, want %q", c.name, got.ciphers, c.want)
+		}
+	}
+	l.quiet()
+}
+
+// Who says at once that it has only the older MACs is offered them, and so is
+// who is known for that and says nothing; nobody else.
+func TestMACsOffered(t *testing.T) {
+	const known, other = "SSH-2.0-libssh2_1.10.0\r\n", "SSH-2.0-other\r\n"
+	ctr, gcm := []string{"aes128-ctr"}, []string{"aes128-gcm@openssh.com"}
+	etm := []string{"hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com"}
+	all := append(slices.Clone(etm), "hmac-sha2-256", "hmac-sha2-512")
+	l := newLab(t)
+	for _, c := range []struct {
+		name, begin string
+		want        []string
+	}{
+		{"the older alone", other + string(kexInitPacket(ctr, ctr, all[2:]...)), all},
+		{"the older alone, with gcm", other + string(kexInitPacket(gcm, gcm, all[2])), all},
+		{"the newer too", other + string(kexInitPacket(ctr, ctr, all[2], etm[1])), etm},
+		{"silent", other, etm},
+		{"silent and known", known, all},
+		{"known, but with the newer", known + string(kexInitPacket(ctr, ctr, all...)), etm},
+	} {
+		if got := l.offered(c.begin); !slices.Equal(got.macs, c.want) {
+			t.Errorf("%s: offered %q, want %q", c.name, got.macs, c.want)
 		}
 	}
 	l.quiet()
@@ -89,7 +119,7 @@ func TestNoKexInit(t *testing.T) {
 		"a list too long": "\x00\x00\x00\x20\x04\x14" + strings.Repeat("\x01", 40),
 	} {
 		payload, whole := firstPacket([]byte(begin))
-		if got := bothWays(payload); !whole || got != nil {
+		if got := offerIn(payload); !whole || got != nil {
 			t.Errorf("%s: %t, %q", name, whole, got)
 		}
 	}
@@ -103,7 +133,7 @@ func TestFirstPacketInPieces(t *testing.T) {
 		}
 	}
 	payload, whole := firstPacket(append(packet, "more"...))
-	if got := bothWays(payload); !whole || !slices.Equal(got, []string{"b"}) {
+	if got := offerIn(payload); !whole || got == nil || !slices.Equal(got.ciphers, []string{"b"}) {
 		t.Errorf("%t, %q", whole, got)
 	}
 }
@@ -117,9 +147,13 @@ func FuzzFirstPacket(f *testing.F) {
 		if !whole && len(b) > packetLength+maxKexInit {
 			t.Errorf("%d bytes are not enough", len(b))
 		}
-		for _, cipher := range bothWays(payload) {
-			if strings.Contains(cipher, ",") {
-				t.Errorf("cipher %q", cipher)
+		offered := offerIn(payload)
+		if offered == nil {
+			return
+		}
+		for _, name := range slices.Concat(offered.ciphers, offered.macs) {
+			if strings.Contains(name, ",") {
+				t.Errorf("an algorithm %q", name)
 			}
 		}
 	})

@@ -20,12 +20,15 @@ func (n clientName) isOneOf(products ...string) bool {
 // client is what the connection's client calls itself.
 func (c *conn) client() clientName { return clientName(c.transport.ClientVersion()) }
 
-// lacksEncryptThenMAC reports whether a client has only the older MACs.
-func (n clientName) lacksEncryptThenMAC() bool { return n.isOneOf("dropbear") }
+// lacksEncryptThenMAC reports whether a client is known to have only the older
+// MACs, in all its releases or in some: what it says itself may come too late.
+func (n clientName) lacksEncryptThenMAC() bool {
+	return n.isOneOf("dropbear", "libssh2_1.9", "libssh2_1.10", "Twisted_", "Renci.SshNet.SshClient", "DartSSH_", "SwiftNIOSSH_")
+}
 
-// sendsKexInit reports whether a client is known to send its KEXINIT as soon as
-// it has our line, and not only when it has ours.
-func (n clientName) sendsKexInit() bool { return n.isOneOf("OpenSSH_") }
+// prefersCTR reports whether a client is known to prefer aes-ctr to aes-gcm for
+// no reason of its own.
+func (n clientName) prefersCTR() bool { return n.isOneOf("OpenSSH_") }
 
 // beginsWithNone reports whether a client is known to try the method "none"
 // before it asks its user anything. It is offered nothing else that a name alone
