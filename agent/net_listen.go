@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"net"
 	"sync"
-	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
@@ -25,7 +24,8 @@ const (
 	// maxWaiting bounds the connections of one listener that wait; more stay in
 	// the kernel's queue.
 	maxWaiting = 128
-	// acceptPause is how long to leave a listener alone that has no descriptors.
+	// acceptPause is how long to leave a listener alone that lacks descriptors or
+	// memory.
 	acceptPause = 50 * time.Millisecond
 )
 
@@ -160,8 +160,9 @@ func (q *waitingQueue) accept(ctx context.Context, l net.Listener) (net.Conn, er
 			return nil, context.Cause(ctx)
 		}
 		// What gave up before it was accepted is no matter, and descriptors
-		// come back.
-		if !errors.Is(err, syscall.ECONNABORTED) && !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) {
+		// and memory come back.
+		var passes interface{ Temporary() bool }
+		if !errors.As(err, &passes) || !passes.Temporary() {
 			return nil, err
 		}
 		timer := time.NewTimer(acceptPause)

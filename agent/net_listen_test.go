@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -132,5 +133,49 @@ func TestListenErrors(t *testing.T) {
 		}
 		_, err = stream.Recv()
 		t.Run(name, func(t *testing.T) { wantFailure(t, err, c.code, c.reason) })
+	}
+}
+
+// flakyListener fails before it accepts.
+type flakyListener struct {
+	net.Listener
+	errs []error
+}
+
+func (l *flakyListener) Accept() (net.Conn, error) {
+	if len(l.errs) > 0 {
+		err := l.errs[0]
+		l.errs = l.errs[1:]
+		return nil, err
+	}
+	return l.Listener.Accept()
+}
+
+// passing is an error that the standard library would not call temporary.
+type passing struct{ syscall.Errno }
+
+func (passing) Temporary() bool { return true }
+
+// What is short in the guest for a moment ends no listener.
+func TestListenOutlivesShortage(t *testing.T) {
+	l := listenLocal(t, "tcp")
+	flaky := &flakyListener{l, []error{
+		&net.OpError{Op: "accept", Err: passing{syscall.ENOSPC}},
+		&net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", syscall.EMFILE)},
+	}}
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	q := newWaitingQueue(new(waitingConns))
+	accepted, err := q.accept(testContext(t), flaky)
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted.Close()
+	flaky.errs = []error{&net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", syscall.EINVAL)}}
+	if _, err := q.accept(testContext(t), flaky); !errors.Is(err, syscall.EINVAL) {
+		t.Errorf("got %v", err)
 	}
 }

@@ -205,7 +205,9 @@ func (c *conn) unlisten(at place) bool {
 // accept has what a listener accepts carried, by tasks, until it is closed.
 // announce says by which channel.
 func (c *conn) accept(ctx context.Context, tasks *sync.WaitGroup, l net.Listener, announce func(net.Conn) (kind string, payload []byte)) {
-	// An error is the listener's end, however it came.
+	// An error is the listener's end, however it came: nobody shall wait in its
+	// queue.
+	defer func() { _ = l.Close() }()
 	_ = c.server.accept(l, func(other net.Conn) {
 		kind, payload := announce(other)
 		tasks.Go(func() { c.offer(ctx, kind, payload, other.(carried)) })

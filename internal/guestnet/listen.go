@@ -47,9 +47,12 @@ type ListenSpec struct {
 // Owner is the owner and group of a file.
 type Owner struct{ UID, GID uint32 }
 
-// Listen listens in the guest. The listener is a *net.TCPListener or, for
-// unix, one whose Addr is a *net.UnixAddr with the address as it was given;
-// Accept then returns *net.UnixConn. It is the caller's.
+// Listen listens in the guest. The listener's Addr is a *net.TCPAddr or, for
+// unix, a *net.UnixAddr with the address as it was given; Accept returns
+// *net.TCPConn or *net.UnixConn. It is the caller's.
+//
+// An error of Accept with a method Temporary that says so passes: descriptors or
+// memory are short. After another one nothing comes any more.
 //
 // A unix socket that nobody listens on any more is replaced; what somebody does
 // listen on, and any other kind of file, is EADDRINUSE. Closing the listener
@@ -177,5 +180,5 @@ func bindTCP(ctx context.Context, spec ListenSpec, host string, port uint16) (l 
 	if err != nil {
 		return nil, err
 	}
-	return l, nil
+	return tcpListener{l.(*net.TCPListener)}, nil
 }

@@ -102,7 +102,7 @@ func TestBothWaysAgree(t *testing.T) {
 func TestOwnerChanges(t *testing.T) {
 	l := listen(t, guestnet.ListenSpec{Network: "tcp", Address: "127.0.0.1:0"})
 	addr := addrOf(l.Addr())
-	file, err := l.(*net.TCPListener).File()
+	file, err := l.(interface{ File() (*os.File, error) }).File()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +167,7 @@ func TestOwnerChanges(t *testing.T) {
 // process's for some looks, is nobody's then, and belongs to who takes it.
 func TestOwnerMissing(t *testing.T) {
 	l := listen(t, guestnet.ListenSpec{Network: "tcp", Address: "127.0.0.1:0"})
-	file, err := l.(*net.TCPListener).File()
+	file, err := l.(interface{ File() (*os.File, error) }).File()
 	if err != nil {
 		t.Fatal(err)
 	}
