@@ -22,5 +22,6 @@
 //	<-conn.Context().Done()                       // revoked, killed, shut down
 //
 // Time is CLOCK_BOOTTIME throughout, which no change of the clock moves and
-// which goes on while the machine is suspended.
+// which goes on while the machine is suspended. It stands still where a VMM stops
+// the clocks of a machine that it pauses: of that the machine cannot know.
 package access

@@ -139,8 +139,9 @@ type Grant struct {
 	// Linux user of the sessions, by name or number. Default: the agent's own
 	// (root in a microVM).
 	User string `protobuf:"bytes,4,opt,name=user,proto3" json:"user,omitempty"`
-	// For how long sessions may begin, from now, on a clock that goes on while the
-	// machine is suspended. It ends none that have begun. Default: 5 minutes.
+	// For how long sessions may begin, from now, on a clock that nobody sets and
+	// that goes on while the machine is suspended, though in most VMMs not while it
+	// is paused. It ends none that have begun. Default: 5 minutes.
 	Ttl *durationpb.Duration `protobuf:"bytes,5,opt,name=ttl,proto3" json:"ttl,omitempty"`
 	// Let sessions begin until it is revoked; ttl is absent then.
 	NoExpiry bool `protobuf:"varint,6,opt,name=no_expiry,json=noExpiry,proto3" json:"no_expiry,omitempty"`

@@ -1804,7 +1804,7 @@ type Process struct {
 	State ProcessState `protobuf:"varint,4,opt,name=state,proto3,enum=guestd.v1.ProcessState" json:"state,omitempty"`
 	// The spec as the agent understood it, without env, which may hold secrets.
 	Spec *ProcessSpec `protobuf:"bytes,5,opt,name=spec,proto3" json:"spec,omitempty"`
-	// When it started.
+	// When it started, on the machine's clock of that moment.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	// How it ended; absent while it runs.
 	Exit *ProcessExit `protobuf:"bytes,7,opt,name=exit,proto3" json:"exit,omitempty"`
@@ -1951,9 +1951,9 @@ type ProcessExit struct {
 	TimedOut bool `protobuf:"varint,5,opt,name=timed_out,json=timedOut,proto3" json:"timed_out,omitempty"`
 	// The kernel killed a process of its tree for lack of memory.
 	OutOfMemory *OutOfMemory `protobuf:"bytes,6,opt,name=out_of_memory,json=outOfMemory,proto3" json:"out_of_memory,omitempty"`
-	// When it ended.
+	// When it ended, on the machine's clock of that moment.
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
-	// Time from start to end.
+	// Time from start to end, also if the clock was set meanwhile.
 	Duration *durationpb.Duration `protobuf:"bytes,8,opt,name=duration,proto3" json:"duration,omitempty"`
 	// CPU time in user mode, of it and its waited-for children.
 	UserTime *durationpb.Duration `protobuf:"bytes,9,opt,name=user_time,json=userTime,proto3" json:"user_time,omitempty"`

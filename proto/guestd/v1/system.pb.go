@@ -70,7 +70,7 @@ type GetInfoResponse struct {
 	// Identity of this boot of the machine (/proc/sys/kernel/random/boot_id).
 	// Handles carry it: one from another boot is refused as stale.
 	BootId string `protobuf:"bytes,3,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
-	// When this agent process started.
+	// When this agent process started, on the machine's clock of that moment.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	// Time since the machine booted, including suspension.
 	Uptime *durationpb.Duration `protobuf:"bytes,5,opt,name=uptime,proto3" json:"uptime,omitempty"`
