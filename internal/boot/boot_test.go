@@ -360,7 +360,7 @@ func TestEndKillsTheStubborn(t *testing.T) {
 // root that is read-only and has no place for them.
 func bareMain() int {
 	for _, dir := range []string{"/proc", "/dev"} {
-		if err := tmpfs(dir).mount(); err != nil {
+		if err := tmpfs(dir, tmpSize).mount(); err != nil {
 			fmt.Println(err)
 			return 1
 		}

@@ -29,11 +29,11 @@ func fileSystems(container, tmp bool) []fileSystem {
 		{"sysfs", "/sys", safe, []string{""}},
 		{"devtmpfs", "/dev", syscall.MS_NOSUID, []string{"mode=0755"}},
 		{"devpts", "/dev/pts", syscall.MS_NOSUID | syscall.MS_NOEXEC, []string{"gid=5,mode=620,ptmxmode=666", "mode=620,ptmxmode=666"}},
-		tmpfs("/dev/shm"),
-		{"tmpfs", "/run", syscall.MS_NOSUID | syscall.MS_NODEV, []string{"mode=0755"}},
+		tmpfs("/dev/shm", "50%"),
+		{"tmpfs", "/run", syscall.MS_NOSUID | syscall.MS_NODEV, []string{"mode=0755,size=10%"}},
 	}
 	if tmp {
-		all = append(all, tmpfs("/tmp"))
+		all = append(all, tmpfs("/tmp", tmpSize))
 	}
 	if !container {
 		all = append(all, fileSystem{"cgroup2", cgroupRoot, safe, []string{"nsdelegate,memory_recursiveprot", ""}})
@@ -98,7 +98,7 @@ func makeTmp(path string) error {
 		if err := unix.Statfs(path, &st); err != nil || st.Flags&unix.ST_RDONLY == 0 {
 			return err
 		}
-		return tmpfs(path).mount()
+		return tmpfs(path, tmpSize).mount()
 	}
 	if err == nil {
 		err = os.Chmod(path, tmpMode) // whatever the umask
@@ -106,9 +106,15 @@ func makeTmp(path string) error {
 	return err
 }
 
-// tmpfs is a file system in memory for temporary files.
-func tmpfs(path string) fileSystem {
-	return fileSystem{"tmpfs", path, syscall.MS_NOSUID | syscall.MS_NODEV, []string{"mode=1777"}}
+// tmpSize keeps whoever fills all file systems that everybody may write to from
+// taking all of the memory: no process that the kernel could kill has that of a
+// file, and it panics.
+const tmpSize = "25%"
+
+// tmpfs is a file system in memory that everybody may write to, with a part of
+// the machine's memory.
+func tmpfs(path, size string) fileSystem {
+	return fileSystem{"tmpfs", path, syscall.MS_NOSUID | syscall.MS_NODEV, []string{"mode=1777,size=" + size}}
 }
 
 // linkDevices makes the links in /dev that no kernel makes.

@@ -42,7 +42,7 @@ func TestMakeTmpOnAReadOnlyRoot(t *testing.T) {
 		t.Skip("mounts a file system")
 	}
 	root := t.TempDir()
-	if err := tmpfs(root).mount(); err != nil {
+	if err := tmpfs(root, tmpSize).mount(); err != nil {
 		t.Skip(err)
 	}
 	defer func() { _ = syscall.Unmount(root, syscall.MNT_DETACH) }()
