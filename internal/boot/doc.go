@@ -2,11 +2,11 @@
 // an agent can live, and nothing else.
 //
 // [Run] mounts what is missing (proc, sys, dev, devpts, shm, run, cgroup2),
-// makes /tmp where there is none, loads the vsock modules, brings lo up, sets
-// the hostname, then starts the agent, which is the same binary again, as a
-// child in a session and a cgroup of its own. From there on PID 1 only reaps,
-// forwards signals, restarts the agent when it dies, and ends the machine when
-// asked.
+// makes /tmp where there is none or cannot be written to, loads the vsock
+// modules, brings lo up, sets the hostname, then starts the agent, which is the
+// same binary again, as a child in a session and a cgroup of its own. From there
+// on PID 1 only reaps, forwards signals, restarts the agent when it dies, and ends
+// the machine when asked.
 //
 // Two processes are needed because os/exec and a reaper cannot share one: a
 // wait4(-1) next to os/exec steals exit statuses (519 of 4,000 in our
