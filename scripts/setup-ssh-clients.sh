@@ -14,7 +14,7 @@ set -euo pipefail
 
 readonly PACKAGES=(
 	openssh-client openssh-sftp-server rsync sshfs git tmux vim-tiny
-	dropbear-bin putty-tools python3-venv netcat-openbsd procps
+	dropbear-bin putty-tools curl erlang-ssh python3-venv netcat-openbsd procps
 	# What Debian's sshd is linked with.
 	libwrap0 libaudit1 libpam0g libselinux1 libsystemd0 libgssapi-krb5-2 libcrypt1
 )

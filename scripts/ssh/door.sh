@@ -84,7 +84,7 @@ open_stock() {
 		MaxSessions 200
 		KexAlgorithms curve25519-sha256,curve25519-sha256@libssh.org
 		Ciphers aes128-gcm@openssh.com,aes256-gcm@openssh.com,aes128-ctr,aes192-ctr,aes256-ctr
-		MACs hmac-sha2-256-etm@openssh.com,hmac-sha2-512-etm@openssh.com
+		MACs hmac-sha2-256-etm@openssh.com,hmac-sha2-512-etm@openssh.com,hmac-sha2-256,hmac-sha2-512
 	CONFIG
 	SSHLAB_GRANT="cat >>'$dir/authorized_keys'"
 	"$root/bin/sshlab" stock "$SSHLAB_SOCKET" "$root/.tools/sshd/sshd" "$dir/stock_config" 2>"$dir/stock.log" &

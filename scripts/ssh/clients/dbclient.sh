@@ -9,7 +9,7 @@ sed "s/^[^ ]*/[127.0.0.1]:$door_port/; " "$known_hosts" >"$HOME/.ssh/known_hosts
 sed "s/^[^ ]*/127.0.0.1/" "$known_hosts" >>"$HOME/.ssh/known_hosts"
 db() { dbclient -p "$door_port" -i "$dir/identity" -l "$(id -un)" "$@"; }
 
-# Dropbear has no encrypt-then-MAC, which is all that others are offered.
+# Dropbear has no encrypt-then-MAC, which is all that most are offered.
 equal "a command's output" hello "$(db 127.0.0.1 echo hello </dev/null 2>/dev/null)"
 status "its status" 42 db 127.0.0.1 'exit 42'
 a_file "$near/data" 5000000

@@ -2,6 +2,7 @@
 # from quantum computers, which stays as long as Debian 12's client knows nothing
 # better. Terrapin (CVE-2023-48795) is looked for too.
 client=ssh-audit
+[ "$DOOR" = guestd ] || absent "this is about what guestd offers"
 audit=$root/.tools/ssh-venv/bin/ssh-audit
 [ -x "$audit" ] || absent "no .tools/ssh-venv: run scripts/setup-ssh-clients.sh"
 version=$("$audit" --help 2>&1 | head -n 1 | sed 's/\x1b[^m]*m//g; s/,.*//; s/^# //')
