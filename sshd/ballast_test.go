@@ -48,7 +48,7 @@ func TestLoad(t *testing.T) {
 func TestWireBallast(t *testing.T) {
 	var b ballast
 	ours, peer := net.Pipe()
-	w := newWire(ours, &bufferPool{size: wireBuffer}, &b, closePatience, openBacklog(maxConnectionBacklog), func(int, int) {})
+	w := newWire(ours, elastic{pool: &bufferPool{size: wireBuffer}, memory: newBudget(DefaultMaxBuffers)}, &b, closePatience, openBacklog(maxConnectionBacklog), func(int, int) {})
 	go func() {
 		for range 2 * ballastAfter / wireBuffer {
 			if _, err := peer.Write(make([]byte, wireBuffer)); err != nil {

@@ -50,7 +50,7 @@ func (c *conn) carry(ctx context.Context, open ssh.Channel, requests <-chan *ssh
 // for what comes the other way.
 func (c *conn) carryIn(ch *channel, other carried, ended func()) {
 	defer ended()
-	buffer := elastic{pool: &c.server.copies}
+	buffer := elastic{pool: &c.server.copies, memory: c.memory}
 	defer buffer.release()
 	taken := true
 	for n := 0; ; {
@@ -72,7 +72,7 @@ func (c *conn) carryIn(ch *channel, other carried, ended func()) {
 
 // carryOut copies to the channel.
 func (c *conn) carryOut(ch *channel, other carried) {
-	buffer := elastic{pool: &c.server.copies}
+	buffer := elastic{pool: &c.server.copies, memory: c.memory}
 	defer buffer.release()
 	for n := 0; ; {
 		buf := buffer.next(n)

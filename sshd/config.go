@@ -20,6 +20,7 @@ const (
 	DefaultMaxSessions   = 1000
 	DefaultMaxChannels   = 1000
 	DefaultMaxUnread     = 256 << 20
+	DefaultMaxBuffers    = 128 << 20
 	DefaultWriteTimeout  = 15 * time.Minute
 	defaultVersion       = "devel"
 	keepAliveCount       = 3        // unanswered ones, until the peer is taken for gone
@@ -83,6 +84,11 @@ type Config struct {
 	// nobody has read yet. Beyond it the connection that has most of it is
 	// ended, as is one with half of it or 64 MiB. 0 is DefaultMaxUnread.
 	MaxUnread int64
+
+	// MaxBuffers bounds the large buffers that bulk data goes through, in bytes,
+	// half of which one connection may have: where many channels are in bulk at
+	// once, the others move smaller pieces. 0 is DefaultMaxBuffers.
+	MaxBuffers int
 }
 
 func (c *Config) setDefaults() {
@@ -100,4 +106,5 @@ func (c *Config) setDefaults() {
 	c.MaxChannels = cmp.Or(c.MaxChannels, DefaultMaxChannels)
 	c.MaxDescriptors = cmp.Or(c.MaxDescriptors, descriptorLimit())
 	c.MaxUnread = cmp.Or(c.MaxUnread, DefaultMaxUnread)
+	c.MaxBuffers = cmp.Or(c.MaxBuffers, DefaultMaxBuffers)
 }

@@ -43,6 +43,7 @@ type conn struct {
 
 	sessions    *budget // this connection's part of the server's
 	descriptors *budget
+	memory      *budget      // of large buffers, in bytes
 	hanging     atomic.Int32 // listeners that were given up, but are still being opened
 
 	tasks sync.WaitGroup // all that belongs to the connection
@@ -76,8 +77,11 @@ func (s *Server) serve(nc net.Conn) {
 	defer s.descriptors.Give(costConnection)
 	b := s.unread.open(func() { cancel(errBacklog) })
 	defer s.unread.close(b)
-	c := &conn{server: s, account: account, backlog: b, sessions: s.sessions.half(), descriptors: s.descriptors.half()}
-	c.wire = newWire(nc, &s.buffers, &s.ballast, s.config.WriteTimeout, b, account.Count)
+	c := &conn{
+		server: s, account: account, backlog: b,
+		sessions: s.sessions.half(), descriptors: s.descriptors.half(), memory: s.memory.half(),
+	}
+	c.wire = newWire(nc, elastic{pool: &s.buffers, memory: c.memory}, &s.ballast, s.config.WriteTimeout, b, account.Count)
 	defer func() { _ = c.wire.Close() }()
 	// Revoked, killed, shut down: at once, whatever is on its way.
 	defer context.AfterFunc(ctx, c.wire.abort)()

@@ -19,7 +19,7 @@ const requestEndOfWrite = "eow@openssh.com"
 // process that holds a pipe keeps the channel open, as with OpenSSH; one that
 // holds a terminal loses it.
 func (s *session) copyOutput(ctx context.Context, sub *proc.Subscription) *proc.Exit {
-	buffer := elastic{pool: &s.conn.server.copies}
+	buffer := elastic{pool: &s.conn.server.copies, memory: s.conn.memory}
 	defer buffer.release()
 	var exit *proc.Exit
 	for n := 0; ; {
@@ -49,7 +49,7 @@ func (s *session) copyOutput(ctx context.Context, sub *proc.Subscription) *proc.
 // that nothing more comes, or the channel ends. What nobody reads is taken and
 // dropped.
 func (s *session) copyInput(ctx context.Context, p *proc.Process) {
-	buffer := elastic{pool: &s.conn.server.copies}
+	buffer := elastic{pool: &s.conn.server.copies, memory: s.conn.memory}
 	defer buffer.release()
 	unread := false
 	for n := 0; ; {

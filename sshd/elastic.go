@@ -32,11 +32,13 @@ func (p *bufferPool) put(b []byte) {
 }
 
 // An elastic buffer is small while little comes, which is what waits for most
-// of the time, and large in bulk. One goroutine uses it, and releases it.
+// of the time, and large in bulk, if there is memory for that. One goroutine
+// uses it, and releases it.
 type elastic struct {
-	pool  *bufferPool
-	small []byte
-	large []byte // nil unless in bulk
+	pool   *bufferPool
+	memory *budget // of large buffers, in bytes
+	small  []byte
+	large  []byte // nil unless in bulk
 }
 
 // next returns a buffer to read into. Last is how much the previous read
@@ -45,7 +47,7 @@ func (e *elastic) next(last int) []byte {
 	switch {
 	case e.large != nil && last < smallBuffer:
 		e.release()
-	case e.large == nil && last >= smallBuffer:
+	case e.large == nil && last >= smallBuffer && e.memory.Take(e.pool.size):
 		e.large = e.pool.get()
 	}
 	if e.large != nil {
@@ -61,5 +63,6 @@ func (e *elastic) release() {
 	if e.large != nil {
 		e.pool.put(e.large)
 		e.large = nil
+		e.memory.Give(e.pool.size)
 	}
 }

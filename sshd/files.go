@@ -17,7 +17,10 @@ const subsystemSFTP = "sftp"
 // on an image that has none.
 func (s *session) serveSFTP(ctx context.Context) {
 	defer s.record("subsystem", subsystemSFTP)()
-	server := sftp.Server{Files: s.conn.files, Logger: s.conn.server.log, Audit: s.auditFile, Descriptors: s.conn.descriptors}
+	server := sftp.Server{
+		Files: s.conn.files, Logger: s.conn.server.log, Audit: s.auditFile,
+		Descriptors: s.conn.descriptors, Memory: s.conn.memory,
+	}
 	exit := proc.Exit{}
 	if err := server.Serve(ctx, s.channel); err != nil {
 		exit.Code = 255 // as sftp-server ends where it cannot go on

@@ -346,7 +346,8 @@ func eventually(t testing.TB, what string, ok func() bool) {
 func (l *lab) quiet() {
 	l.t.Helper()
 	eventually(l.t, "connections end", func() bool {
-		return len(l.store.Connections()) == 0 && l.server.sessions.unused() && l.server.descriptors.unused()
+		return len(l.store.Connections()) == 0 && l.server.sessions.unused() &&
+			l.server.descriptors.unused() && l.server.memory.unused()
 	})
 }
 

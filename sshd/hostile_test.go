@@ -37,6 +37,13 @@ func (v *valve) Read(b []byte) (int, error) {
 	return v.Conn.Read(b)
 }
 
+// stop stops it until the end.
+func (v *valve) stop() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.shut = true
+}
+
 func (v *valve) Close() error {
 	v.mu.Lock()
 	v.ended = true
@@ -45,8 +52,8 @@ func (v *valve) Close() error {
 	return v.Conn.Close()
 }
 
-// mute connects a client that has stopped to read and to answer.
-func (l *lab) mute(g access.Grant) *valve {
+// stopping is a client whose reading can be stopped.
+func (l *lab) stopping(g access.Grant) (*valve, *ssh.Client) {
 	l.t.Helper()
 	nc, err := net.Dial("unix", l.socket)
 	if err != nil {
@@ -60,31 +67,23 @@ func (l *lab) mute(g access.Grant) *valve {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	v.mu.Lock()
-	v.shut = true
-	v.mu.Unlock()
 	c := ssh.NewClient(conn, channels, requests)
 	l.t.Cleanup(func() { _ = c.Close() })
+	return v, c
+}
+
+// mute connects a client that has stopped to read and to answer.
+func (l *lab) mute(g access.Grant) *valve {
+	l.t.Helper()
+	v, _ := l.stopping(g)
+	v.stop()
 	return v
 }
 
 // A client that takes nothing is disconnected, and holds up nobody else.
 func TestClientThatDoesNotRead(t *testing.T) {
 	l := newLab(t, func(c *Config) { c.WriteTimeout = time.Second })
-	nc, err := net.Dial("unix", l.socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	v := &valve{Conn: nc}
-	v.opened = sync.NewCond(&v.mu)
-	conn, channels, requests, err := ssh.NewClientConn(v, "guest", &ssh.ClientConfig{
-		User: l.grantSecret(access.Grant{}), HostKeyCallback: ssh.FixedHostKey(l.server.hostKey.PublicKey()),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := ssh.NewClient(conn, channels, requests)
-	defer func() { _ = c.Close() }()
+	v, c := l.stopping(access.Grant{})
 	s, err := c.NewSession()
 	if err != nil {
 		t.Fatal(err)
@@ -93,9 +92,7 @@ func TestClientThatDoesNotRead(t *testing.T) {
 	if err := s.Start("exec yes"); err != nil {
 		t.Fatal(err)
 	}
-	v.mu.Lock()
-	v.shut = true
-	v.mu.Unlock()
+	v.stop()
 	if got := run(t, l.ssh(access.Grant{}, "echo served")); got.stdout != "served\n" {
 		t.Errorf("another client: %+v", got)
 	}

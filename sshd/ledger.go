@@ -68,9 +68,9 @@ func (l *ledger) balance() {
 // come since the collector last looked as was there then.
 func (l *ledger) inMemory(n int64) bool { return l.memory() > n/2 }
 
-// memory is how much of the program's memory may be backlogs': what the collector
+// liveMemory is how much of the program's memory may be backlogs': what the collector
 // found alive when it last looked, less the output of processes and the ballast.
-func (s *Server) memory() int64 {
+func (s *Server) liveMemory() int64 {
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(live)
 	return int64(live[0].Value.Uint64()) - s.config.Processes.Stats().RingBytes - s.ballast.size()

@@ -29,8 +29,9 @@ type Server struct {
 	ballast ballast
 
 	unread      ledger  // what peers have sent and nobody has read
-	sessions    *budget // of all connections, as are the descriptors
+	sessions    *budget // of all connections, as are the descriptors and the memory
 	descriptors *budget
+	memory      *budget // of large buffers, in bytes
 
 	closing context.Context //nolint:containedctx // ends with Close; the connections' parent
 	close   context.CancelFunc
@@ -58,9 +59,10 @@ func New(config Config) (*Server, error) {
 		unread:      ledger{limit: config.MaxUnread},
 		sessions:    newBudget(config.MaxSessions),
 		descriptors: newBudget(config.MaxDescriptors),
+		memory:      newBudget(config.MaxBuffers),
 		listeners:   make(map[net.Listener]struct{}),
 	}
-	s.unread.memory = s.memory
+	s.unread.memory = s.liveMemory
 	s.closing, s.close = context.WithCancel(context.Background())
 	return s, nil
 }

@@ -34,14 +34,15 @@ type wire struct {
 	net.Conn
 	count   func(received, sent int) // for the account
 	backlog *backlog
-	pool    *bufferPool
 	timeout time.Duration // of a write that makes no progress
 
 	heard atomic.Int64 // when something came last, in nanoseconds since made
 	made  time.Time
 
+	load load
+
+	reading sync.Mutex // held by Read
 	in      elastic
-	load    load
 	last    int    // what the last read from Conn gave
 	pending []byte // of it, what has not been handed on
 
@@ -58,11 +59,12 @@ type wire struct {
 	flusher sync.WaitGroup
 }
 
-// newWire takes over conn. The caller closes the wire.
-func newWire(conn net.Conn, pool *bufferPool, b *ballast, timeout time.Duration, backlog *backlog, count func(received, sent int)) *wire {
+// newWire takes over conn, and in, into which it reads and from whose pool and
+// memory it takes what it writes from. The caller closes the wire.
+func newWire(conn net.Conn, in elastic, b *ballast, timeout time.Duration, backlog *backlog, count func(received, sent int)) *wire {
 	w := &wire{
-		Conn: conn, count: count, backlog: backlog, pool: pool, timeout: timeout, made: time.Now(),
-		in: elastic{pool: pool}, load: load{ballast: b},
+		Conn: conn, count: count, backlog: backlog, timeout: timeout, made: time.Now(),
+		in: in, load: load{ballast: b},
 	}
 	w.gathered, w.written = sync.NewCond(&w.mu), sync.NewCond(&w.mu)
 	w.flusher.Go(w.flush)
@@ -72,6 +74,8 @@ func newWire(conn net.Conn, pool *bufferPool, b *ballast, timeout time.Duration,
 // Read hands on what has arrived. Its error is the backlog's when the peer has
 // sent more than a connection may hold.
 func (w *wire) Read(b []byte) (int, error) {
+	w.reading.Lock()
+	defer w.reading.Unlock()
 	if len(w.pending) == 0 {
 		buf := w.in.next(w.last)
 		n, err := w.Conn.Read(buf)
@@ -101,25 +105,49 @@ func (w *wire) silence() time.Duration { return time.Since(w.made) - time.Durati
 func (w *wire) Write(b []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for w.err == nil && len(w.buf) > 0 && len(w.buf)+len(b) > wireBuffer {
-		w.written.Wait()
+	for {
+		for w.err == nil && len(w.buf) > 0 && len(w.buf)+len(b) > wireBuffer {
+			w.written.Wait()
+		}
+		if w.err != nil {
+			return 0, w.err
+		}
+		free := len(w.buf) == 0 && !w.busy
+		if alone := free && len(b) < packageWrite; !alone || time.Since(w.ended) <= burst {
+			if w.gather(b) {
+				return len(b), nil
+			}
+		}
+		if free {
+			w.send(b)
+			return len(b), w.err
+		}
+		w.written.Wait() // there is no memory to gather in
 	}
-	if w.err != nil {
-		return 0, w.err
-	}
-	alone := len(b) < packageWrite && len(w.buf) == 0 && !w.busy
-	if alone && time.Since(w.ended) > burst {
-		w.send(b)
-		return len(b), w.err
-	}
+}
+
+// gather appends b to what the flusher sends, if there is memory for that. w.mu
+// is held.
+func (w *wire) gather(b []byte) bool {
 	if w.buf == nil {
-		w.buf = w.pool.get()[:0]
+		if !w.in.memory.Take(w.in.pool.size) {
+			return false
+		}
+		w.buf = w.in.pool.get()[:0]
 	}
 	w.buf = append(w.buf, b...)
 	if !w.busy {
 		w.gathered.Signal()
 	}
-	return len(b), nil
+	return true
+}
+
+// release is the end of a buffer that was gathered in. w.mu is held.
+func (w *wire) release(buf []byte) {
+	if buf != nil {
+		w.in.pool.put(buf)
+		w.in.memory.Give(w.in.pool.size)
+	}
 }
 
 // send writes to Conn, without the lock, which it holds before and after. It
@@ -159,13 +187,14 @@ func (w *wire) flush() {
 		for w.err == nil && (w.busy || len(w.buf) == 0) {
 			w.gathered.Wait()
 		}
-		if w.err != nil {
-			return
-		}
 		out := w.buf
 		w.buf = nil
+		if w.err != nil {
+			w.release(out)
+			return
+		}
 		w.send(out)
-		w.pool.put(out)
+		w.release(out)
 	}
 }
 
@@ -183,6 +212,11 @@ func (w *wire) Close() error {
 	w.mu.Unlock()
 	w.abort()
 	w.flusher.Wait()
+	// Of a handshake that failed nobody reads the rest.
+	w.reading.Lock()
+	defer w.reading.Unlock()
+	w.in.release()
+	w.last, w.pending = 0, nil
 	return nil
 }
 

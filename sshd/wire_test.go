@@ -34,7 +34,7 @@ func wires(t *testing.T, timeout time.Duration) (*wire, net.Conn, *counter) {
 	}
 	count := &counter{Conn: conn}
 	pool := &bufferPool{size: wireBuffer}
-	w := newWire(count, pool, new(ballast), timeout, openBacklog(maxConnectionBacklog), func(int, int) {})
+	w := newWire(count, elastic{pool: pool, memory: newBudget(DefaultMaxBuffers)}, new(ballast), timeout, openBacklog(maxConnectionBacklog), func(int, int) {})
 	t.Cleanup(func() {
 		_ = w.Close()
 		_ = peer.Close()
@@ -55,7 +55,17 @@ func (c *counter) Write(b []byte) (int, error) {
 
 // What many goroutines write arrives whole, and in each one's order.
 func TestWireKeepsOrder(t *testing.T) {
-	w, peer, _ := wires(t, time.Minute)
+	for name, memory := range map[string]int{"gathered": DefaultMaxBuffers, "without memory": 0} {
+		t.Run(name, func(t *testing.T) {
+			w, peer, _ := wires(t, time.Minute)
+			w.in.memory = newBudget(memory)
+			testOrder(t, w, peer)
+		})
+	}
+}
+
+func testOrder(t *testing.T, w *wire, peer net.Conn) {
+	t.Helper()
 	const writers, records, size = 4, 500, 1000
 	var all sync.WaitGroup
 	for i := range writers {

@@ -20,6 +20,10 @@ const (
 	// nobody reads must not end a connection.
 	unreadShare = 8
 	leastUnread = 32 << 20
+	// bufferShare: the large buffers of SSH connections take at most this part,
+	// but never less than leastBuffers in bytes.
+	bufferShare  = 16
+	leastBuffers = 16 << 20
 	// memoryBeside is what the agent may need besides the output until the
 	// garbage collector works harder, in bytes.
 	memoryBeside = 64 << 20
@@ -36,6 +40,11 @@ func (c config) outputTotal() int64 {
 // unreadTotal is the cap on what SSH clients have sent and nobody has read.
 func unreadTotal() int64 {
 	return max(leastUnread, memoryPart(unreadShare, sshd.DefaultMaxUnread))
+}
+
+// bufferTotal is the cap on the large buffers of SSH connections.
+func bufferTotal() int {
+	return int(max(leastBuffers, memoryPart(bufferShare, sshd.DefaultMaxBuffers)))
 }
 
 // memoryPart is a share of the machine's memory in bytes, but not more than

@@ -36,13 +36,14 @@ func newServers(c config, d *doors, processes *proc.Table, log *slog.Logger) (*s
 		tools = linkTools(log)
 	}
 	people, err := sshd.New(sshd.Config{
-		Logger:    log,
-		Access:    store,
-		Processes: processes,
-		Files:     files,
-		Version:   buildVersion(),
-		ToolDir:   tools,
-		MaxUnread: unreadTotal(),
+		Logger:     log,
+		Access:     store,
+		Processes:  processes,
+		Files:      files,
+		Version:    buildVersion(),
+		ToolDir:    tools,
+		MaxUnread:  unreadTotal(),
+		MaxBuffers: bufferTotal(),
 	})
 	if err != nil {
 		return nil, err

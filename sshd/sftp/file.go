@@ -3,6 +3,7 @@
 package sftp
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -37,6 +38,7 @@ type file struct {
 	queue chan func()
 
 	read, written int64
+	lost          loss
 }
 
 // Flags of OPEN, draft §6.3.
@@ -166,13 +168,24 @@ func (s *session) handle(id, handle uint32) {
 }
 
 // onFile appends the answer of do to the replies, or has the file's queue send
-// it when it is there. In a queue, do must use none of the packet.
-func (s *session) onFile(file *file, do func(out []byte) []byte) {
-	if file.queue == nil {
+// it when it is there. What waits there takes size bytes; keep, if not nil, is
+// called before, as do must use none of the packet then. Without memory for it
+// the session waits itself.
+func (s *session) onFile(file *file, size int, keep func(), do func(out []byte) []byte) {
+	switch {
+	case file.queue == nil:
 		s.reply = do(s.reply)
-		return
+	case !s.takeMemory(size):
+		s.inTurn(file, func() { s.reply = do(s.reply) })
+	default:
+		if keep != nil {
+			keep()
+		}
+		s.park(file, func() {
+			defer s.giveMemory(size)
+			s.answer(do(nil))
+		})
 	}
-	s.park(file, func() { s.answer(do(nil)) })
 }
 
 // inTurn calls do behind all requests for the file before it, and waits for it.
@@ -181,6 +194,7 @@ func (s *session) inTurn(file *file, do func()) {
 		do()
 		return
 	}
+	s.flush() // it may be for an answer that the client waits
 	done := make(chan struct{})
 	s.park(file, func() {
 		defer close(done)
@@ -228,7 +242,7 @@ func (s *session) closeFile(handle uint32, forced bool, closed func(error)) {
 	file := s.files[handle]
 	delete(s.files, handle)
 	do := func() {
-		err := file.Close()
+		err := cmp.Or(file.Close(), file.lost.err)
 		s.freeHandle()
 		s.audit(Op{Request: "close", Path: file.path, Read: file.read, Written: file.written, Forced: forced, Err: err})
 		closed(err)
@@ -254,10 +268,13 @@ func (s *session) read(id uint32, f *fields) {
 		s.status(id, unix.ESPIPE)
 	default:
 		n := int(min(size, maxTransfer))
+		if n > leanSize && !s.inBulk() {
+			n = leanSize
+		}
 		if len(s.reply) > 0 && len(s.reply)+n > flushSize {
 			s.flush()
 		}
-		s.onFile(file, func(out []byte) []byte { return file.appendData(s.ctx, out, id, int64(offset), n) })
+		s.onFile(file, n, nil, func(out []byte) []byte { return file.appendData(s.ctx, out, id, int64(offset), n) })
 	}
 }
 
@@ -292,12 +309,11 @@ func (s *session) write(id uint32, f *fields) {
 	case !file.seekable && file.flags&unix.O_APPEND == 0:
 		s.status(id, unix.ESPIPE)
 	default:
-		if file.queue != nil {
-			data = slices.Clone(data)
-		}
-		s.onFile(file, func(out []byte) []byte {
+		keep := func() { data = slices.Clone(data) }
+		s.onFile(file, len(data), keep, func(out []byte) []byte {
 			n, err := file.WriteAt(s.ctx, data, int64(offset))
 			file.written += int64(n)
+			file.lost.note(file.flags, int64(offset), len(data), n, err)
 			return appendStatus(out, id, err)
 		})
 	}
@@ -319,7 +335,7 @@ func (s *session) fsetstat(id uint32, f *fields) {
 		s.status(id, handleError(f))
 		return
 	}
-	s.onFile(file, func(out []byte) []byte {
+	s.onFile(file, 0, nil, func(out []byte) []byte {
 		err := a.changes(func(change fsops.Attrs) error { return file.SetAttr(s.ctx, change) })
 		s.audit(Op{Request: "fsetstat", Path: file.path, Err: err})
 		return appendStatus(out, id, err)
@@ -334,7 +350,7 @@ func (s *session) fsync(id uint32, f *fields) {
 	case file == nil:
 		s.status(id, unix.EBADF) // OpenSSH's
 	default:
-		s.onFile(file, func(out []byte) []byte { return appendStatus(out, id, file.Sync(s.ctx, false)) })
+		s.onFile(file, 0, nil, func(out []byte) []byte { return appendStatus(out, id, file.Sync(s.ctx, false)) })
 	}
 }
 

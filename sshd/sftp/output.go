@@ -16,6 +16,11 @@ const (
 	bulkSize = 16 << 10
 	// bulkBuffers is how many buffers of packets wait for the client to read.
 	bulkBuffers = 2
+	// bulkMemory is what a session holds that sends such: these, one that is
+	// being written and one that is being filled.
+	bulkMemory = (bulkBuffers + 2) * maxPacket
+	// leanSize is as much as is sent at once without memory for more.
+	leanSize = 32 << 10
 )
 
 // output sends packets. Nothing is sent after a write has failed.

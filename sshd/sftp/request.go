@@ -93,7 +93,7 @@ func (s *session) run() error {
 			}
 			s.dispatch(kind, id, &f)
 		}
-		if len(s.reply) >= flushSize {
+		if len(s.reply) >= flushSize || len(s.reply) >= leanSize && !s.inBulk() {
 			s.flush()
 		}
 	}
@@ -158,7 +158,14 @@ func (s *session) name(id uint32, name string) {
 // flush gives the packets that were made to the client, or to the goroutine
 // that does.
 func (s *session) flush() {
-	if len(s.reply) > 0 {
+	switch {
+	case len(s.reply) == 0:
+	case s.bulk:
 		s.reply = s.out.send(s.reply)
+	default:
+		s.out.write(s.reply)
+		if s.reply = s.reply[:0]; cap(s.reply) > 2*leanSize {
+			s.reply = nil
+		}
 	}
 }

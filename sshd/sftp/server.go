@@ -57,6 +57,12 @@ type Server struct {
 	// room. It may be shared.
 	Descriptors Budget
 
+	// Memory is asked, in bytes, before a session holds more of what it moves
+	// than it must; nil always has room. Where it has none, a session moves
+	// smaller pieces, and waits for a file that has to wait for somebody. It may
+	// be shared.
+	Memory Budget
+
 	// Logger receives what the client is not told: why a session was ended.
 	// Nil discards.
 	Logger *slog.Logger
@@ -67,7 +73,7 @@ type Server struct {
 	Audit func(Op)
 }
 
-// A Budget has so many descriptors to give, and no more. Take reports whether
+// A Budget has so much of something to give, and no more. Take reports whether
 // it gave n, which come back by Give. Its methods are safe for concurrent use.
 type Budget interface {
 	Take(n int) bool
@@ -96,6 +102,9 @@ func (s *Server) Serve(ctx context.Context, rw io.ReadWriteCloser) error {
 	err := session.run()
 	session.end()
 	err = cmp.Or(ctx.Err(), err, session.out.close())
+	if session.bulk {
+		session.giveMemory(bulkMemory)
+	}
 	if err != nil {
 		session.log.Info("sftp session ended", "error", err)
 	}
@@ -117,6 +126,7 @@ type session struct {
 	in    *input
 	out   *output
 	reply []byte // packets not yet given to out
+	bulk  bool   // there is memory for what out holds in bulk
 
 	files      map[uint32]*file
 	dirs       map[uint32]*dir
@@ -183,4 +193,23 @@ func (s *session) end() {
 	for id := range s.dirs {
 		_ = s.closeDir(id, true)
 	}
+}
+
+// takeMemory reports whether the session may hold n bytes more. giveMemory gives
+// them back.
+func (s *session) takeMemory(n int) bool { return s.Memory == nil || s.Memory.Take(n) }
+
+func (s *session) giveMemory(n int) {
+	if s.Memory != nil {
+		s.Memory.Give(n)
+	}
+}
+
+// inBulk reports whether there is memory to move bulk data. Once there is, the
+// session keeps it.
+func (s *session) inBulk() bool {
+	if !s.bulk {
+		s.bulk = s.takeMemory(bulkMemory)
+	}
+	return s.bulk
 }
