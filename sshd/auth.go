@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"syscall"
 
 	"golang.org/x/crypto/ssh"
 
@@ -20,6 +21,7 @@ var (
 	errNotProven  = errors.New("no valid credential was offered")
 	errLoginGrace = errors.New("the client did not authenticate in time")
 	errNoUser     = errors.New("this credential is for a user that the guest does not have")
+	errLookup     = errors.New("the guest cannot look up, or act for, the user of this credential at present")
 )
 
 // maxAuthTries is how often a client may try. There is nothing to be guessed:
@@ -45,7 +47,10 @@ func (c *conn) serverConfig(client clientName, offered *offer) *ssh.ServerConfig
 			return nil, c.account.OfferKey(userOf(meta), key.Marshal())
 		},
 		VerifiedPublicKeyCallback: func(meta ssh.ConnMetadata, key ssh.PublicKey, _ *ssh.Permissions, _ string) (*ssh.Permissions, error) {
-			return nil, c.admit(c.account.AuthenticateKey(userOf(meta), key.Marshal()))
+			user, blob := userOf(meta), key.Marshal()
+			return nil, c.admit(
+				func() (access.Grant, error) { return c.account.FindKey(user, blob) },
+				func() (access.Grant, error) { return c.account.AuthenticateKey(user, blob) })
 		},
 	}
 	if !client.beginsWithNone() {
@@ -74,22 +79,37 @@ func userOf(meta ssh.ConnMetadata) string {
 }
 
 func (c *conn) authenticateSecret(meta ssh.ConnMetadata) error {
-	return c.admit(c.account.AuthenticateSecret(userOf(meta)))
+	user := userOf(meta)
+	return c.admit(
+		func() (access.Grant, error) { return c.account.FindSecret(user) },
+		func() (access.Grant, error) { return c.account.AuthenticateSecret(user) })
 }
 
-// admit takes over a grant, or says why there is none. Only the holder of a
-// credential gets another error than access.ErrUnknown, so it may be told.
-func (c *conn) admit(grant access.Grant, err error) error {
-	if err == nil {
-		c.files, err = c.server.config.Files.AsUser(grant.User, "")
-		if err != nil {
-			c.server.log.Warn("ssh user", "grant", grant.ID, "error", err)
-			err = errNoUser
+// admit takes over the grant that find finds, by consume, or says why there is
+// none. Only the holder of a credential gets another error than
+// access.ErrUnknown, so it may be told.
+func (c *conn) admit(find, consume func() (access.Grant, error)) error {
+	grant, err := find()
+	if err != nil {
+		return c.refusal(err)
+	}
+	// Before it is consumed: the guest may be out of descriptors just now.
+	files, err := c.server.config.Files.AsUser(grant.User, "")
+	if err != nil {
+		c.server.log.Warn("ssh user", "grant", grant.ID, "error", err)
+		if _, system := errors.AsType[syscall.Errno](err); system {
+			return c.refusal(errLookup)
 		}
+		return c.refusal(errNoUser)
+	}
+	found := grant.ID
+	if grant, err = consume(); err == nil && grant.ID != found {
+		err = access.ErrRevoked // and granted anew in the meantime
 	}
 	if err != nil {
 		return c.refusal(err)
 	}
+	c.files = files
 	c.grant = grant
 	c.permits = access.Everything()
 	if grant.Permissions != nil {

@@ -8,17 +8,21 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/guestd/guestd/fsops"
 	"github.com/guestd/guestd/internal/access"
+	"github.com/guestd/guestd/internal/passwd"
 )
 
 // Nobody comes in without a grant, whatever is offered.
@@ -216,4 +220,47 @@ func TestManyHalfOpen(t *testing.T) {
 		_, err := l.tryDial(secret)
 		return err == nil
 	})
+}
+
+// A guest that is out of descriptors when somebody comes says so, and not that
+// it lacks the user; the credential is not used up by it.
+func TestUserCannotBeLookedUp(t *testing.T) {
+	var broken atomic.Bool
+	var users passwd.Cache
+	files, err := fsops.New(fsops.Config{LookupUser: func(spec string) (passwd.Identity, error) {
+		if broken.Load() {
+			return passwd.Identity{}, &fs.PathError{Op: "open", Path: "/etc/passwd", Err: syscall.EMFILE}
+		}
+		return users.Lookup(spec)
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLab(t, func(c *Config) { c.Files = files })
+	watcher, err := l.store.Watch(access.WatchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = watcher.Close() }()
+	signer, file := l.newKey()
+	user := me(t).Username
+	if _, err := l.store.Grant(access.Grant{Key: signer.PublicKey().Marshal(), User: user, Env: []string{"HOME=" + l.dir}}); err != nil {
+		t.Fatal(err)
+	}
+	cmd := func() *exec.Cmd {
+		return l.client("-i", file, user+"@guest", "echo hi")
+	}
+	broken.Store(true)
+	if got := run(t, cmd()); got.code != 255 || !strings.Contains(got.stderr, errLookup.Error()) {
+		t.Errorf("got %+v", got)
+	}
+	for _, kind := range []access.EventKind{access.EventGranted, access.EventRefused} {
+		if e, err := watcher.Next(within(t)); err != nil || e.Kind != kind || kind == access.EventRefused && e.Reason != errLookup.Error() {
+			t.Errorf("event %+v, %v", e, err)
+		}
+	}
+	broken.Store(false)
+	if got := run(t, cmd()); got.stdout != "hi\n" {
+		t.Errorf("afterwards: %+v", got)
+	}
 }

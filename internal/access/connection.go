@@ -112,14 +112,33 @@ func (c *Connection) OfferKey(user string, key []byte) error {
 // [ErrBusy], or the cause of the connection's end. Only the holder of a credential
 // can bring about another one than ErrUnknown, so it may be told to the client.
 func (c *Connection) AuthenticateKey(user string, key []byte) (Grant, error) {
-	return c.authenticate(keyCredential(key), func(e *entry) bool { return e.opensTo(user, c.store.own) })
+	return c.authenticate(keyCredential(key), c.opensTo(user))
 }
+
+// FindKey returns the grant by which AuthenticateKey would let the user in at
+// this moment, and consumes nothing: what may fail in the guest is better tried
+// before. It is for a client that has proved to hold the key. Errors are as for
+// AuthenticateKey.
+func (c *Connection) FindKey(user string, key []byte) (Grant, error) {
+	return c.look(keyCredential(key), c.opensTo(user))
+}
+
+// FindSecret is FindKey for AuthenticateSecret.
+func (c *Connection) FindSecret(secret string) (Grant, error) {
+	return c.look(secretCredential(secret), opensToAll)
+}
+
+func (c *Connection) opensTo(user string) func(*entry) bool {
+	return func(e *entry) bool { return e.opensTo(user, c.store.own) }
+}
+
+func opensToAll(*entry) bool { return true }
 
 // AuthenticateSecret lets in a client that knows the secret of a grant, and
 // consumes one use. The time that it takes tells nothing about the secrets there
 // are. Errors are as for AuthenticateKey.
 func (c *Connection) AuthenticateSecret(secret string) (Grant, error) {
-	return c.authenticate(secretCredential(secret), func(*entry) bool { return true })
+	return c.authenticate(secretCredential(secret), opensToAll)
 }
 
 // find is the grant of a credential, if there is one. s.mu is held.
@@ -133,6 +152,38 @@ func (s *Store) find(cred credential) *entry {
 	return e
 }
 
+// look looks the credential up.
+func (c *Connection) look(cred credential, opens func(*entry) bool) (Grant, error) {
+	c.store.mu.Lock()
+	defer c.store.mu.Unlock()
+	e, err := c.admits(cred, opens, c.store.sweep())
+	if err != nil {
+		return Grant{}, err
+	}
+	return e.clone(), nil
+}
+
+// admits is the entry whose credential lets the connection in now. s.mu is held.
+func (c *Connection) admits(cred credential, opens func(*entry) bool, now time.Duration) (*entry, error) {
+	s := c.store
+	e := s.find(cred)
+	if e == nil || !opens(e) {
+		return nil, ErrUnknown
+	}
+	c.tried = e
+	switch {
+	case c.who.Load() != nil:
+		return nil, errAuthenticated
+	case e.refusal(now) != nil:
+		return nil, e.refusal(now)
+	case c.ctx.Err() != nil:
+		return nil, context.Cause(c.ctx)
+	case len(s.connections) >= s.config.MaxConnections:
+		return nil, ErrBusy
+	}
+	return e, nil
+}
+
 // authenticate looks the credential up, consumes it and enters the connection
 // in one step, so that a Revoke is either before it or finds the connection.
 func (c *Connection) authenticate(cred credential, opens func(*entry) bool) (Grant, error) {
@@ -140,20 +191,9 @@ func (c *Connection) authenticate(cred credential, opens func(*entry) bool) (Gra
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.sweep()
-	e := s.find(cred)
-	if e == nil || !opens(e) {
-		return Grant{}, ErrUnknown
-	}
-	c.tried = e
-	switch {
-	case c.who.Load() != nil:
-		return Grant{}, errAuthenticated
-	case e.refusal(now) != nil:
-		return Grant{}, e.refusal(now)
-	case c.ctx.Err() != nil:
-		return Grant{}, context.Cause(c.ctx)
-	case len(s.connections) >= s.config.MaxConnections:
-		return Grant{}, ErrBusy
+	e, err := c.admits(cred, opens, now)
+	if err != nil {
+		return Grant{}, err
 	}
 	e.used++
 	e.live[c] = struct{}{}
