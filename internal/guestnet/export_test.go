@@ -2,6 +2,8 @@
 
 package guestnet
 
+import "time"
+
 // BindAll listens on the literal addresses of a name.
 var BindAll = bindAll
 
@@ -25,7 +27,14 @@ func Dumps() (diag, proc [][]Port, err error) {
 func (p *Ports) WithoutDiag() {
 	p.reading.Lock()
 	defer p.reading.Unlock()
-	p.broken = true
+	p.broken, p.retry = true, time.Now().Add(diagRetry)
+}
+
+// UsesDiag reports whether p asks sock_diag.
+func (p *Ports) UsesDiag() bool {
+	p.reading.Lock()
+	defer p.reading.Unlock()
+	return !p.broken
 }
 
 // Looks is how often p has looked.

@@ -127,13 +127,20 @@ var tables = [...]table{
 func (p *Ports) dump(t *table) ([]Port, error) {
 	if !p.broken || time.Now().After(p.retry) {
 		ports, err := diagDump(t)
-		p.broken = err != nil
-		if err == nil {
-			return ports, nil
+		if err == nil || isShort(err) {
+			p.broken = false
+			return ports, err
 		}
-		p.retry = time.Now().Add(diagRetry)
+		p.broken, p.retry = true, time.Now().Add(diagRetry)
 	}
 	return procDump(t)
+}
+
+// isShort reports whether err is a want of descriptors or memory, which says
+// nothing about sock_diag, and which /proc/net would meet as well.
+func isShort(err error) bool {
+	return slices.ContainsFunc([]unix.Errno{unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.ENOBUFS},
+		func(errno unix.Errno) bool { return errors.Is(err, errno) })
 }
 
 // attribute fills in whose the ports are. p.reading is held.

@@ -351,3 +351,30 @@ func TestWatchBudget(t *testing.T) {
 		t.Errorf("watching for %v takes %v, more than %v", wall, cost, limit)
 	}
 }
+
+// Want of descriptors is an error for as long as it lasts, and not the end of
+// the cheap way to ask.
+func TestPortsWithoutDescriptors(t *testing.T) {
+	ports := newPorts(t)
+	if _, err := ports.List(testContext(t)); err != nil || !ports.UsesDiag() {
+		t.Skip("SKIP: no sock_diag here")
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	none := unix.Rlimit{Cur: 0, Max: limit.Max}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &none); err != nil {
+		t.Fatal(err)
+	}
+	_, err := ports.List(testContext(t))
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if !errors.Is(err, unix.EMFILE) || !ports.UsesDiag() {
+		t.Errorf("without descriptors: %v; sock_diag is used: %v", err, ports.UsesDiag())
+	}
+	if _, err := ports.List(testContext(t)); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}
