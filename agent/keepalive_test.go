@@ -7,7 +7,10 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,6 +35,34 @@ func TestKeepAliveOfAQuietClient(t *testing.T) {
 	if x.stdout.String() != "out\n" {
 		t.Errorf("stdout %q", x.stdout.String())
 	}
+}
+
+// Nor is a client given up that was not asked, however long the silence is: of a
+// machine that was paused the clock may have gone on.
+func TestKeepAliveAfterAPause(t *testing.T) {
+	cs := &connections{log: slog.New(slog.DiscardHandler), keepAlive: keepAlive{time.Millisecond, time.Minute}}
+	near, far := net.Pipe()
+	c, _ := cs.accept(near)
+	c.heard.Store(-int64(time.Hour))
+	var reading sync.WaitGroup
+	reading.Go(func() { _, _ = io.Copy(io.Discard, c) })
+	ping := make([]byte, len(pingFrame))
+	if _, err := io.ReadFull(far, ping); err != nil || string(ping) != pingFrame {
+		t.Errorf("%q, %v", ping, err)
+	}
+	if _, err := io.WriteString(far, "answer"); err != nil {
+		t.Error(err)
+	}
+	_ = c.Close()
+	reading.Wait()
+	cs.running.Wait()
+}
+
+// openConnections are the agent's.
+func (a *testAgent) openConnections() []*connection {
+	a.server.conns.mu.Lock()
+	defer a.server.conns.mu.Unlock()
+	return slices.Collect(maps.Keys(a.server.conns.open))
 }
 
 // A client that answers no ping is pinged again, and its connection closed.
@@ -93,12 +124,7 @@ func TestPingsBetweenBulk(t *testing.T) {
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
-		a.server.conns.mu.Lock()
-		var open []*connection
-		for c := range a.server.conns.open {
-			open = append(open, c)
-		}
-		a.server.conns.mu.Unlock()
+		open := a.openConnections()
 		ticker := time.NewTicker(200 * time.Microsecond)
 		defer ticker.Stop()
 		for {
