@@ -212,7 +212,7 @@ type ongoing struct {
 func startOngoing(t *testing.T, vm *microvm.VM, c *client.Client) *ongoing {
 	t.Helper()
 	o := &ongoing{client: c}
-	counter := c.Command("/bin/sh", "-c", "i=0; while echo $i; do i=$((i+1)); sleep 0.02; done")
+	counter := c.Command("/bin/sh", "-c", "i=0; while echo $i; do i=$((i+1)); sleep 0.1; done")
 	stdout, err := counter.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -266,7 +266,7 @@ func (o *ongoing) startSSH(t *testing.T, vm *microvm.VM) {
 // check checks that all of it is there and nothing of it was lost.
 func (o *ongoing) check(t *testing.T) {
 	t.Helper()
-	for range 200 {
+	for range 20 {
 		line, err := o.numbers.ReadString('\n')
 		if err != nil || line != strconv.Itoa(o.next)+"\n" {
 			t.Fatalf("the process says %q, want %d: %v", line, o.next, err)
