@@ -17,8 +17,8 @@ import (
 
 const scpUsage = `The far half of scp, for guests that have none: what 'scp -O' starts there.
 
-Usage: scp -t [-dprv] [--] TARGET    receive into TARGET
-       scp -f [-prv] [--] PATH...    send the files
+Usage: scp -t [-dpr] [--] TARGET    receive into TARGET
+       scp -f [-pr] [--] PATH...    send the files
 
 It speaks on standard input and output. To copy files, use scp on the other
 side; without its -O that needs no scp here, only sftp-server.
@@ -26,8 +26,13 @@ side; without its -O that needs no scp here, only sftp-server.
   -d  TARGET must be a directory
   -p  keep times and modes
   -r  directories too
-  -v  ignored
+
+What else scp takes (-q, -v, -l LIMIT, -o OPTION...) is ignored.
 `
+
+// scpOptions are those of OpenSSH's scp: clients pass on more of them than have
+// a meaning here.
+const scpOptions = "dfhprt" + "12346ABCOTRqsv" + "D:F:J:P:S:X:c:i:l:o:"
 
 var errScpUsage = errors.New("guestd has only the far half of scp, for -t or -f; 'guestd scp -h' explains")
 
@@ -35,7 +40,7 @@ var errScpUsage = errors.New("guestd has only the far half of scp, for -t or -f;
 func runSCP(args []string, rw io.ReadWriter, stdout io.Writer) error {
 	var sink, source bool
 	var opts scp.Options
-	rest, err := getopt(args, "dfhprtv", func(option byte, _ string) error {
+	rest, err := getopt(args, scpOptions, func(option byte, _ string) error {
 		switch option {
 		case 'd':
 			opts.TargetDir = true
