@@ -6,8 +6,9 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"hash"
-	"hash/crc32"
 	"sync"
+
+	"github.com/guestd/guestd/internal/sparse"
 )
 
 // Algorithm is a checksum over the bytes of a file.
@@ -38,7 +39,7 @@ func (a Algorithm) New() hash.Hash {
 	case SHA256:
 		return sha256.New()
 	case CRC32C:
-		return crc32.New(crc32.MakeTable(crc32.Castagnoli))
+		return sparse.NewCRC32C()
 	}
 	return nil
 }

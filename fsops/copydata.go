@@ -3,9 +3,9 @@
 package fsops
 
 import (
-	"errors"
 	"io"
 
+	"github.com/guestd/guestd/internal/sparse"
 	"golang.org/x/sys/unix"
 )
 
@@ -34,8 +34,8 @@ func copyData(ended func() error, dst, src int, info *FileInfo) (int64, error) {
 		return info.Size, nil
 	}
 	for offset := int64(0); offset < info.Size; {
-		data, hole := nextData(src, offset, info.Size)
-		if data >= info.Size {
+		data, hole := sparse.NextData(src, offset, info.Size)
+		if data == hole {
 			break
 		}
 		if err := copyRange(ended, dst, src, data, hole); err != nil {
@@ -45,23 +45,6 @@ func copyData(ended func() error, dst, src int, info *FileInfo) (int64, error) {
 	}
 	// A hole at the end leaves no trace of its own.
 	return info.Size, retry(func() error { return unix.Ftruncate(dst, info.Size) })
-}
-
-// nextData finds the next bytes at or behind offset that are not a hole. Where
-// the file system cannot tell, that is everything.
-func nextData(fd int, offset, size int64) (data, hole int64) {
-	data, err := unix.Seek(fd, offset, unix.SEEK_DATA)
-	if errors.Is(err, unix.ENXIO) {
-		return size, size
-	}
-	if err != nil {
-		return offset, size
-	}
-	hole, err = unix.Seek(fd, data, unix.SEEK_HOLE)
-	if err != nil || hole <= data {
-		return data, size
-	}
-	return data, min(hole, size)
 }
 
 // copyRange copies the bytes from begin to end; a source that has become shorter

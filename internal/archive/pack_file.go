@@ -7,11 +7,9 @@ import (
 	"errors"
 
 	"golang.org/x/sys/unix"
-)
 
-// sparseFrom is the size below which holes are not looked for: the map and the
-// system calls would cost more than the zeros.
-const sparseFrom = 64 << 10
+	"github.com/guestd/guestd/internal/sparse"
+)
 
 // file packs a regular file. It reports false if there is none.
 func (p *packer) file(ctx context.Context, dir int, base, name string) (bool, error) {
@@ -40,7 +38,7 @@ func (p *packer) file(ctx context.Context, dir int, base, name string) (bool, er
 	if p.opts.Xattrs {
 		h.xattrs = p.xattrs(name, fd)
 	}
-	if st.size >= sparseFrom && st.blocks*512 < st.size {
+	if sparse.Worth(st.size, st.blocks) {
 		if h.sparse = dataExtents(fd, st.size); h.sparse != nil {
 			return true, p.sparseFile(ctx, fd, &h)
 		}
@@ -184,24 +182,16 @@ func (p *packer) copy(ctx context.Context, fd int, size int64, name string) erro
 // cannot say.
 func dataExtents(fd int, size int64) []extent {
 	extents := make([]extent, 0, 8)
-	var end int64
-	for end < size {
-		start, err := unix.Seek(fd, end, unix.SEEK_DATA)
-		if errors.Is(err, unix.ENXIO) || (err == nil && start >= size) {
+	for at := int64(0); at < size; {
+		begin, end := sparse.NextData(fd, at, size)
+		if begin == end {
 			break // a hole up to the end
-		}
-		if err != nil {
-			extents = nil
-			break
 		}
 		if len(extents) == maxExtents-1 {
 			end = size
-		} else if end, err = unix.Seek(fd, start, unix.SEEK_HOLE); err != nil || end <= start {
-			extents = nil
-			break
 		}
-		end = min(end, size)
-		extents = append(extents, extent{start, end - start})
+		extents = append(extents, extent{begin, end - begin})
+		at = end
 	}
 	if len(extents) == 1 && extents[0] == (extent{0, size}) {
 		extents = nil
