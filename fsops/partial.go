@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/guestd/guestd/internal/sparse"
 	"golang.org/x/sys/unix"
 )
 
@@ -127,28 +128,39 @@ func (f *FS) takePartial(fd, dirfd int, name string) (size int64, err error) {
 	return open.Size, nil
 }
 
-// sumPartial adds the content of an open file to sum and leaves the position at
-// its end.
-func sumPartial(ctx context.Context, fd int, sum hash.Hash) error {
-	if sum == nil {
-		_, err := unix.Seek(fd, 0, io.SeekEnd)
-		return err
-	}
+// sumPartial adds the content of an open file of size bytes to sum, which may be
+// nil, and leaves the position at its end.
+func sumPartial(ctx context.Context, fd int, size int64, sum hash.Hash) error {
 	buf := make([]byte, 256<<10)
-	for {
-		if err := ctx.Err(); err != nil {
+	for at := int64(0); sum != nil && at < size; {
+		begin, end := sparse.NextData(fd, at, size)
+		if err := sparse.WriteZeros(sum, begin-at, ctx.Err); err != nil {
 			return err
 		}
-		var n int
-		err := retry(func() (err error) {
-			n, err = unix.Read(fd, buf)
-			return err
-		})
-		if err != nil || n == 0 {
-			return err
+		if begin == end && end < size {
+			return ErrResume // somebody has cut it
 		}
-		sum.Write(buf[:n])
+		for at = begin; at < end; {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			var n int
+			err := retry(func() (err error) {
+				n, err = unix.Pread(fd, buf[:min(end-at, int64(len(buf)))], at)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				return ErrResume
+			}
+			sum.Write(buf[:n])
+			at += int64(n)
+		}
 	}
+	_, err := unix.Seek(fd, size, io.SeekStart)
+	return err
 }
 
 // partialList remembers the partial files that were left for resuming, so that

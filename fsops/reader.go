@@ -7,8 +7,10 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"math"
 	"sync"
 
+	"github.com/guestd/guestd/internal/sparse"
 	"golang.org/x/sys/unix"
 )
 
@@ -64,6 +66,9 @@ type Reader struct {
 	left   int64 // with opts.Length
 	watch  *tailWatch
 
+	holesTo int64 // where looking for holes ends; 0 if there are none to speak of
+	dataTo  int64 // where the data at the offset ends, as far as that is known
+
 	mu     sync.Mutex // guards what end changes while a Read waits
 	endErr error
 	ended  chan struct{}
@@ -93,6 +98,9 @@ func (r *Reader) open() error {
 	}
 	r.freely = r.fs.creds != nil && readsFreely(fd, info)
 	r.w, r.info = newWaitable(fd, r.path, info), info
+	if info.IsRegular() && !r.opts.Follow && sparse.Worth(info.Size, info.Blocks) {
+		r.holesTo = info.Size
+	}
 	return nil
 }
 
@@ -101,6 +109,45 @@ func (r *Reader) Info() *FileInfo { return r.info }
 
 // Offset returns the position in the file of the next byte that Read returns.
 func (r *Reader) Offset() int64 { return r.offset }
+
+// SkipHole passes over the hole at the offset, of which it returns the length,
+// and returns how many bytes may be read then before the next hole: a longer
+// Read reads zeros of that, too. There are holes only within what the file's
+// size was when it was opened, and none for a Reader that follows, or where the
+// file system does not tell of them.
+//
+// In a file that does not look as if it had holes it costs no system call.
+func (r *Reader) SkipHole() (hole, data int64) {
+	if r.offset >= r.dataTo && r.offset < r.holesTo {
+		hole = r.findData()
+		if r.opts.Length > 0 {
+			hole = min(hole, r.left)
+		}
+		r.offset += hole
+		r.left -= hole
+	}
+	if r.dataTo < r.holesTo && r.offset < r.dataTo {
+		return hole, r.dataTo - r.offset
+	}
+	return hole, math.MaxInt64
+}
+
+// findData finds the data at or behind the offset, and returns how far it is.
+func (r *Reader) findData() int64 {
+	begin := r.offset
+	err := r.fs.doRead(r.freely, func() error {
+		return r.w.control(func(fd int) error {
+			begin, r.dataTo = sparse.NextData(fd, r.offset, r.holesTo)
+			_, err := unix.Seek(fd, begin, io.SeekStart)
+			return err
+		})
+	})
+	if err != nil {
+		r.end(pathError("read", r.path, err)) // or the next Read would read from elsewhere
+		return 0
+	}
+	return begin - r.offset
+}
 
 // Read reads up to len(p) bytes; io.EOF at the end of the range or, without
 // Follow, of the file.

@@ -58,6 +58,10 @@ type WriteOptions struct {
 	// refuses any other size with a *[SizeError].
 	Size int64
 
+	// Holes says that [Writer.WriteHole] will be called: then no space is
+	// reserved by Size.
+	Holes bool
+
 	// Checksum is the sum to compute over the file (or what is written), and
 	// Sum what it must be, if not nil. It can be given to Commit as well.
 	Checksum Algorithm

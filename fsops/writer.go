@@ -24,6 +24,7 @@ type Writer struct {
 	stop   func() bool
 	target *target // nil where nothing is replaced
 	temp   string  // name of the temporary file in the target's directory
+	punch  bool    // holes can be made in a file that is not a temporary one
 	sum    hash.Hash
 	begin  int64 // offset of the first byte written
 	offset int64
@@ -156,7 +157,7 @@ func (w *Writer) beginPartial(ctx context.Context, fd int) error {
 		w.offset = 0
 	}
 	if w.offset > 0 {
-		if err := sumPartial(ctx, fd, w.sum); err != nil {
+		if err := sumPartial(ctx, fd, w.offset, w.sum); err != nil {
 			return err
 		}
 	}
@@ -165,7 +166,7 @@ func (w *Writer) beginPartial(ctx context.Context, fd int) error {
 
 // reserve lets a file that cannot fit fail before it is sent.
 func (w *Writer) reserve(fd int, from int64) error {
-	if w.opts.Size <= 0 || w.opts.Size <= from-w.begin {
+	if w.opts.Holes || w.opts.Size <= 0 || w.opts.Size <= from-w.begin {
 		return nil
 	}
 	if err := reserveSpace(fd, from, w.opts.Size-(from-w.begin)); err != nil {
@@ -195,6 +196,7 @@ func (w *Writer) openDirect(abs string) error {
 	}
 	if info.IsRegular() {
 		w.begin = w.opts.Offset
+		w.punch = w.opts.Mode != WriteAppend // others may append as well: only write(2) knows where
 		if w.opts.Mode == WriteAppend {
 			w.begin = info.Size
 		}
