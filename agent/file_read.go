@@ -3,10 +3,9 @@
 package agent
 
 import (
-	"crypto/sha256"
+	"context"
 	"errors"
 	"hash"
-	"hash/crc32"
 	"io"
 	"io/fs"
 	"math"
@@ -15,6 +14,7 @@ import (
 	"google.golang.org/grpc/mem"
 
 	"github.com/guestd/guestd/fsops"
+	"github.com/guestd/guestd/internal/sparse"
 	"github.com/guestd/guestd/internal/wire"
 	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
 )
@@ -57,6 +57,7 @@ func (s *fileService) Read(req *guestdv1.ReadRequest, stream grpc.ServerStreamin
 		ServerStreamingServer: stream,
 		pool:                  s.pool,
 		sum:                   sum,
+		holes:                 req.GetHoles(),
 		now: func() (*guestdv1.FileInfo, error) {
 			info, err := view.Stat(stream.Context(), path)
 			if errors.Is(err, fs.ErrNotExist) {
@@ -83,6 +84,9 @@ func (s *fileService) Read(req *guestdv1.ReadRequest, stream grpc.ServerStreamin
 func readOptions(req *guestdv1.ReadRequest) (fsops.ReadOptions, error) {
 	if req.GetFollow() && req.GetChecksum() != guestdv1.ChecksumType_CHECKSUM_TYPE_UNSPECIFIED {
 		return fsops.ReadOptions{}, invalidRequest("checksum: of what is followed has no end")
+	}
+	if req.GetFollow() && req.GetHoles() {
+		return fsops.ReadOptions{}, invalidRequest("holes: are not told of what is followed")
 	}
 	return fsops.ReadOptions{
 		Offset:       req.GetOffset(),
@@ -117,6 +121,7 @@ type readStream struct {
 	grpc.ServerStreamingServer[guestdv1.ReadResponse]
 	pool  *wire.Pool
 	sum   *checksum
+	holes bool                               // tell them
 	now   func() (*guestdv1.FileInfo, error) // the file that is being read
 	bytes uint64                             // sent so far
 }
@@ -124,7 +129,15 @@ type readStream struct {
 // copy sends what reader gives, up to its end.
 func (s *readStream) copy(reader *fsops.Reader, chunk int) error {
 	for {
-		buf := s.pool.Get(chunk)
+		size := chunk
+		if s.holes {
+			hole, data := reader.SkipHole()
+			if err := s.sendHole(hole); err != nil {
+				return err
+			}
+			size = int(min(int64(chunk), data))
+		}
+		buf := s.pool.Get(size)
 		n, readErr := reader.Read(*buf)
 		*buf = (*buf)[:n]
 		if err := s.send(buf); err != nil {
@@ -157,6 +170,19 @@ func (s *readStream) send(buf *[]byte) error {
 	return s.SendMsg(&wire.Data{Field: readDataField, Payload: payload})
 }
 
+// sendHole tells of a hole of n bytes; of none it does not.
+func (s *readStream) sendHole(n int64) error {
+	if n == 0 {
+		return nil
+	}
+	s.bytes += uint64(n)
+	// The client can sum up the zeros while this side does.
+	if err := s.Send(&guestdv1.ReadResponse{Part: &guestdv1.ReadResponse_Hole{Hole: uint64(n)}}); err != nil {
+		return err
+	}
+	return s.sum.addZeros(s.Context(), n)
+}
+
 // restart tells that the file starts over.
 func (s *readStream) restart() error {
 	info, err := s.now()
@@ -176,11 +202,8 @@ type checksum struct {
 // newChecksum returns nil for no checksum.
 func newChecksum(kind guestdv1.ChecksumType) (*checksum, error) {
 	algorithm, err := wireAlgorithm("checksum", kind)
-	switch algorithm {
-	case fsops.SHA256:
-		return &checksum{kind, sha256.New()}, nil
-	case fsops.CRC32C:
-		return &checksum{kind, crc32.New(crc32.MakeTable(crc32.Castagnoli))}, nil
+	if h := algorithm.New(); h != nil {
+		return &checksum{kind, h}, nil
 	}
 	return nil, err
 }
@@ -190,6 +213,14 @@ func (c *checksum) add(p []byte) {
 	if c != nil {
 		c.hash.Write(p)
 	}
+}
+
+// addZeros takes n zeros as the next bytes. It ends early with ctx.
+func (c *checksum) addZeros(ctx context.Context, n int64) error {
+	if c == nil {
+		return nil
+	}
+	return sparse.WriteZeros(c.hash, n, ctx.Err)
 }
 
 // wire returns the value up to now; nil for no checksum.

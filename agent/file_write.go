@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"strings"
 
 	"google.golang.org/grpc"
@@ -44,6 +45,7 @@ func (s *fileService) Write(stream grpc.ClientStreamingServer[guestdv1.WriteRequ
 		return err
 	}
 	defer func() { _ = w.Abort() }() // nothing after Commit; else the reason is told
+	in.holes = opts.Holes
 	commit, err := in.copyTo(w)
 	if err != nil {
 		return err
@@ -77,7 +79,8 @@ type writeStream struct {
 	next    wire.Incoming
 	message guestdv1.WriteRequest
 	pieces  [][]byte // of next, reused
-	bytes   uint64   // of data received
+	holes   bool     // were announced
+	bytes   uint64   // received, those of holes included
 }
 
 // receiveStart receives a stream's first request, whose start is to be set.
@@ -121,6 +124,10 @@ func (s *writeStream) copyTo(w *fsops.Writer) (commit *guestdv1.WriteCommit, err
 			if err := s.store(w, [][]byte{part.Data}, len(part.Data)); err != nil {
 				return nil, err
 			}
+		case *guestdv1.WriteRequest_Hole:
+			if err := s.storeHole(w, part.Hole); err != nil {
+				return nil, err
+			}
 		case *guestdv1.WriteRequest_Commit:
 			commit = part.Commit
 		case *guestdv1.WriteRequest_Start:
@@ -143,6 +150,24 @@ func (s *writeStream) store(w *fsops.Writer, pieces [][]byte, size int) error {
 	return err
 }
 
+// storeHole stores a hole of n bytes.
+func (s *writeStream) storeHole(w *fsops.Writer, n uint64) error {
+	if !s.holes {
+		return invalidRequest("hole: start.holes does not announce any")
+	}
+	if n > uint64(math.MaxInt64-w.Offset()) {
+		return invalidRequest("hole: %d bytes are more than a file can have", n)
+	}
+	err := w.WriteHole(int64(n))
+	if errors.Is(err, fsops.ErrSize) {
+		return invalidRequest("hole: reaches beyond start.size: %v", err)
+	}
+	if err == nil {
+		s.bytes += n
+	}
+	return err
+}
+
 // writeModes are the modes of the wire.
 var writeModes = map[guestdv1.WriteMode]fsops.WriteMode{
 	guestdv1.WriteMode_WRITE_MODE_UNSPECIFIED: fsops.WriteAtomic,
@@ -159,7 +184,7 @@ func writeOptions(start *guestdv1.WriteStart) (opts fsops.WriteOptions, err erro
 	if !known {
 		return opts, invalidRequest("mode: %d is not known", start.GetMode())
 	}
-	opts = fsops.WriteOptions{Mode: mode, Sync: start.GetSync(), MakeParents: start.GetMakeParents()}
+	opts = fsops.WriteOptions{Mode: mode, Sync: start.GetSync(), MakeParents: start.GetMakeParents(), Holes: start.GetHoles()}
 	if opts.Perm, err = wireMode("permissions", start.Permissions); err != nil {
 		return opts, err
 	}

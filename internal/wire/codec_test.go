@@ -261,6 +261,8 @@ func TestUnusualEncodings(t *testing.T) {
 func FuzzIncoming(f *testing.F) {
 	for _, m := range []proto.Message{
 		&guestdv1.WriteRequest{Part: &guestdv1.WriteRequest_Data{Data: pattern(100)}},
+		&guestdv1.WriteRequest{Part: &guestdv1.WriteRequest_Hole{Hole: 100 << 30}},
+		&guestdv1.ReadResponse{Part: &guestdv1.ReadResponse_Hole{Hole: math.MaxUint64}},
 		&guestdv1.ExecResponse{Event: &guestdv1.ExecResponse_Stdout{
 			Stdout: &guestdv1.OutputChunk{Offset: 1 << 30, Data: pattern(100)},
 		}},

@@ -1573,7 +1573,10 @@ type ReadRequest struct {
 	// Read also from FIFOs and devices. Default: WRONG_TYPE.
 	AllowSpecial bool `protobuf:"varint,7,opt,name=allow_special,json=allowSpecial,proto3" json:"allow_special,omitempty"`
 	// Send a checksum of the bytes in end.
-	Checksum      ChecksumType `protobuf:"varint,8,opt,name=checksum,proto3,enum=guestd.v1.ChecksumType" json:"checksum,omitempty"`
+	Checksum ChecksumType `protobuf:"varint,8,opt,name=checksum,proto3,enum=guestd.v1.ChecksumType" json:"checksum,omitempty"`
+	// Tell the file's holes as such, by hole, instead of sending their zeros. Not
+	// with follow. An agent of an API revision before 3 sends the zeros.
+	Holes         bool `protobuf:"varint,9,opt,name=holes,proto3" json:"holes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1664,6 +1667,13 @@ func (x *ReadRequest) GetChecksum() ChecksumType {
 	return ChecksumType_CHECKSUM_TYPE_UNSPECIFIED
 }
 
+func (x *ReadRequest) GetHoles() bool {
+	if x != nil {
+		return x.Holes
+	}
+	return false
+}
+
 // Checksum is a checksum of some bytes.
 type Checksum struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1727,6 +1737,7 @@ type ReadResponse struct {
 	//	*ReadResponse_Data
 	//	*ReadResponse_End
 	//	*ReadResponse_Restarted
+	//	*ReadResponse_Hole
 	Part          isReadResponse_Part `protobuf_oneof:"part"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1805,6 +1816,15 @@ func (x *ReadResponse) GetRestarted() *ReadRestarted {
 	return nil
 }
 
+func (x *ReadResponse) GetHole() uint64 {
+	if x != nil {
+		if x, ok := x.Part.(*ReadResponse_Hole); ok {
+			return x.Hole
+		}
+	}
+	return 0
+}
+
 type isReadResponse_Part interface {
 	isReadResponse_Part()
 }
@@ -1830,6 +1850,13 @@ type ReadResponse_Restarted struct {
 	Restarted *ReadRestarted `protobuf:"bytes,4,opt,name=restarted,proto3,oneof"`
 }
 
+type ReadResponse_Hole struct {
+	// With holes only: the next so many bytes are zeros that the file does not
+	// store. They count, and are part of the checksum, as if they had come as
+	// data. Holes are told only within info.size.
+	Hole uint64 `protobuf:"varint,5,opt,name=hole,proto3,oneof"`
+}
+
 func (*ReadResponse_Info) isReadResponse_Part() {}
 
 func (*ReadResponse_Data) isReadResponse_Part() {}
@@ -1837,6 +1864,8 @@ func (*ReadResponse_Data) isReadResponse_Part() {}
 func (*ReadResponse_End) isReadResponse_Part() {}
 
 func (*ReadResponse_Restarted) isReadResponse_Part() {}
+
+func (*ReadResponse_Hole) isReadResponse_Part() {}
 
 // ReadEnd closes a Read.
 type ReadEnd struct {
@@ -1946,6 +1975,7 @@ type WriteRequest struct {
 	//	*WriteRequest_Start
 	//	*WriteRequest_Data
 	//	*WriteRequest_Commit
+	//	*WriteRequest_Hole
 	Part          isWriteRequest_Part `protobuf_oneof:"part"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2015,6 +2045,15 @@ func (x *WriteRequest) GetCommit() *WriteCommit {
 	return nil
 }
 
+func (x *WriteRequest) GetHole() uint64 {
+	if x != nil {
+		if x, ok := x.Part.(*WriteRequest_Hole); ok {
+			return x.Hole
+		}
+	}
+	return 0
+}
+
 type isWriteRequest_Part interface {
 	isWriteRequest_Part()
 }
@@ -2034,11 +2073,22 @@ type WriteRequest_Commit struct {
 	Commit *WriteCommit `protobuf:"bytes,3,opt,name=commit,proto3,oneof"`
 }
 
+type WriteRequest_Hole struct {
+	// With start.holes, like data and among it: the next so many bytes are zeros
+	// that need not be stored. They count, and are part of the checksum, as if
+	// they had come as data. INVALID_REQUEST if they reach beyond start.size, or
+	// the largest size that there is. An agent of an API revision before 3 knows
+	// no holes, and refuses them with INVALID_REQUEST.
+	Hole uint64 `protobuf:"varint,4,opt,name=hole,proto3,oneof"`
+}
+
 func (*WriteRequest_Start) isWriteRequest_Part() {}
 
 func (*WriteRequest_Data) isWriteRequest_Part() {}
 
 func (*WriteRequest_Commit) isWriteRequest_Part() {}
+
+func (*WriteRequest_Hole) isWriteRequest_Part() {}
 
 // WriteStart opens a Write.
 type WriteStart struct {
@@ -2077,7 +2127,10 @@ type WriteStart struct {
 	Offset uint64 `protobuf:"varint,12,opt,name=offset,proto3" json:"offset,omitempty"`
 	// The checksum to compute while the data arrives: the one that commit may
 	// check and the response returns. Default: CRC-32C.
-	Checksum      ChecksumType `protobuf:"varint,13,opt,name=checksum,proto3,enum=guestd.v1.ChecksumType" json:"checksum,omitempty"`
+	Checksum ChecksumType `protobuf:"varint,13,opt,name=checksum,proto3,enum=guestd.v1.ChecksumType" json:"checksum,omitempty"`
+	// The file has holes, which will be told by hole: no disk space is then
+	// reserved by size.
+	Holes         bool `protobuf:"varint,14,opt,name=holes,proto3" json:"holes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2201,6 +2254,13 @@ func (x *WriteStart) GetChecksum() ChecksumType {
 		return x.Checksum
 	}
 	return ChecksumType_CHECKSUM_TYPE_UNSPECIFIED
+}
+
+func (x *WriteStart) GetHoles() bool {
+	if x != nil {
+		return x.Holes
+	}
+	return false
 }
 
 // WriteCommit ends a Write with a check.
@@ -6222,7 +6282,7 @@ const file_guestd_v1_file_proto_rawDesc = "" +
 	"\acontext\x18\x01 \x01(\v2\x16.guestd.v1.FileContextR\acontext\x12\x18\n" +
 	"\apattern\x18\x02 \x01(\tR\apattern\"=\n" +
 	"\fGlobResponse\x12-\n" +
-	"\aentries\x18\x01 \x03(\v2\x13.guestd.v1.FileInfoR\aentries\"\xa0\x02\n" +
+	"\aentries\x18\x01 \x03(\v2\x13.guestd.v1.FileInfoR\aentries\"\xb6\x02\n" +
 	"\vReadRequest\x120\n" +
 	"\acontext\x18\x01 \x01(\v2\x16.guestd.v1.FileContextR\acontext\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x19\n" +
@@ -6231,27 +6291,30 @@ const file_guestd_v1_file_proto_rawDesc = "" +
 	"\x06length\x18\x05 \x01(\x04H\x00R\x06length\x88\x01\x01\x12\x16\n" +
 	"\x06follow\x18\x06 \x01(\bR\x06follow\x12#\n" +
 	"\rallow_special\x18\a \x01(\bR\fallowSpecial\x123\n" +
-	"\bchecksum\x18\b \x01(\x0e2\x17.guestd.v1.ChecksumTypeR\bchecksumB\t\n" +
+	"\bchecksum\x18\b \x01(\x0e2\x17.guestd.v1.ChecksumTypeR\bchecksum\x12\x14\n" +
+	"\x05holes\x18\t \x01(\bR\x05holesB\t\n" +
 	"\a_length\"M\n" +
 	"\bChecksum\x12+\n" +
 	"\x04type\x18\x01 \x01(\x0e2\x17.guestd.v1.ChecksumTypeR\x04type\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\fR\x05value\"\xb9\x01\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value\"\xcf\x01\n" +
 	"\fReadResponse\x12)\n" +
 	"\x04info\x18\x01 \x01(\v2\x13.guestd.v1.FileInfoH\x00R\x04info\x12\x14\n" +
 	"\x04data\x18\x02 \x01(\fH\x00R\x04data\x12&\n" +
 	"\x03end\x18\x03 \x01(\v2\x12.guestd.v1.ReadEndH\x00R\x03end\x128\n" +
-	"\trestarted\x18\x04 \x01(\v2\x18.guestd.v1.ReadRestartedH\x00R\trestartedB\x06\n" +
+	"\trestarted\x18\x04 \x01(\v2\x18.guestd.v1.ReadRestartedH\x00R\trestarted\x12\x14\n" +
+	"\x04hole\x18\x05 \x01(\x04H\x00R\x04holeB\x06\n" +
 	"\x04part\"P\n" +
 	"\aReadEnd\x12\x14\n" +
 	"\x05bytes\x18\x01 \x01(\x04R\x05bytes\x12/\n" +
 	"\bchecksum\x18\x02 \x01(\v2\x13.guestd.v1.ChecksumR\bchecksum\"8\n" +
 	"\rReadRestarted\x12'\n" +
-	"\x04info\x18\x01 \x01(\v2\x13.guestd.v1.FileInfoR\x04info\"\x8d\x01\n" +
+	"\x04info\x18\x01 \x01(\v2\x13.guestd.v1.FileInfoR\x04info\"\xa3\x01\n" +
 	"\fWriteRequest\x12-\n" +
 	"\x05start\x18\x01 \x01(\v2\x15.guestd.v1.WriteStartH\x00R\x05start\x12\x14\n" +
 	"\x04data\x18\x02 \x01(\fH\x00R\x04data\x120\n" +
-	"\x06commit\x18\x03 \x01(\v2\x16.guestd.v1.WriteCommitH\x00R\x06commitB\x06\n" +
-	"\x04part\"\xe4\x03\n" +
+	"\x06commit\x18\x03 \x01(\v2\x16.guestd.v1.WriteCommitH\x00R\x06commit\x12\x14\n" +
+	"\x04hole\x18\x04 \x01(\x04H\x00R\x04holeB\x06\n" +
+	"\x04part\"\xfa\x03\n" +
 	"\n" +
 	"WriteStart\x120\n" +
 	"\acontext\x18\x01 \x01(\v2\x16.guestd.v1.FileContextR\acontext\x12\x12\n" +
@@ -6268,7 +6331,8 @@ const file_guestd_v1_file_proto_rawDesc = "" +
 	" \x01(\x04H\x01R\x04size\x88\x01\x01\x12\x1b\n" +
 	"\tresume_id\x18\v \x01(\tR\bresumeId\x12\x16\n" +
 	"\x06offset\x18\f \x01(\x04R\x06offset\x123\n" +
-	"\bchecksum\x18\r \x01(\x0e2\x17.guestd.v1.ChecksumTypeR\bchecksumB\x0e\n" +
+	"\bchecksum\x18\r \x01(\x0e2\x17.guestd.v1.ChecksumTypeR\bchecksum\x12\x14\n" +
+	"\x05holes\x18\x0e \x01(\bR\x05holesB\x0e\n" +
 	"\f_permissionsB\a\n" +
 	"\x05_size\">\n" +
 	"\vWriteCommit\x12/\n" +
@@ -6871,11 +6935,13 @@ func file_guestd_v1_file_proto_init() {
 		(*ReadResponse_Data)(nil),
 		(*ReadResponse_End)(nil),
 		(*ReadResponse_Restarted)(nil),
+		(*ReadResponse_Hole)(nil),
 	}
 	file_guestd_v1_file_proto_msgTypes[18].OneofWrappers = []any{
 		(*WriteRequest_Start)(nil),
 		(*WriteRequest_Data)(nil),
 		(*WriteRequest_Commit)(nil),
+		(*WriteRequest_Hole)(nil),
 	}
 	file_guestd_v1_file_proto_msgTypes[19].OneofWrappers = []any{}
 	file_guestd_v1_file_proto_msgTypes[24].OneofWrappers = []any{

@@ -88,11 +88,12 @@ type FileServiceClient interface {
 	// Glob lists the paths that match a pattern, in no particular order. No match
 	// is an empty stream. Errors: INVALID_REQUEST for a malformed pattern.
 	Glob(ctx context.Context, in *GlobRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GlobResponse], error)
-	// Read sends a file's bytes: first info, then data in order, then end.
+	// Read sends a file's bytes: first info, then data, and if asked for holes, in
+	// order, then end.
 	// Files of unknown size, as in /proc, are read to their end.
 	Read(ctx context.Context, in *ReadRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadResponse], error)
-	// Write stores a file. The first request is start, then data in any number,
-	// then, if wanted, commit; the client then half-closes and gets the
+	// Write stores a file. The first request is start, then data and holes in any
+	// number, then, if wanted, commit; the client then half-closes and gets the
 	// response. In atomic mode (the default) nobody sees the new content before
 	// it is complete, checked and in its place, and a call that fails, is
 	// cancelled or loses its connection leaves the old file untouched.
@@ -595,11 +596,12 @@ type FileServiceServer interface {
 	// Glob lists the paths that match a pattern, in no particular order. No match
 	// is an empty stream. Errors: INVALID_REQUEST for a malformed pattern.
 	Glob(*GlobRequest, grpc.ServerStreamingServer[GlobResponse]) error
-	// Read sends a file's bytes: first info, then data in order, then end.
+	// Read sends a file's bytes: first info, then data, and if asked for holes, in
+	// order, then end.
 	// Files of unknown size, as in /proc, are read to their end.
 	Read(*ReadRequest, grpc.ServerStreamingServer[ReadResponse]) error
-	// Write stores a file. The first request is start, then data in any number,
-	// then, if wanted, commit; the client then half-closes and gets the
+	// Write stores a file. The first request is start, then data and holes in any
+	// number, then, if wanted, commit; the client then half-closes and gets the
 	// response. In atomic mode (the default) nobody sees the new content before
 	// it is complete, checked and in its place, and a call that fails, is
 	// cancelled or loses its connection leaves the old file untouched.
