@@ -5,9 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"hash"
-	"hash/crc32"
-	"sync"
 
+	"github.com/guestd/guestd/internal/sparse"
 	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
 )
 
@@ -22,8 +21,6 @@ const (
 	// NoChecksum trusts the transport.
 	NoChecksum
 )
-
-var castagnoli = sync.OnceValue(func() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) })
 
 func (c Checksum) toWire() guestdv1.ChecksumType {
 	switch c {
@@ -40,7 +37,7 @@ func (c Checksum) toWire() guestdv1.ChecksumType {
 func (c Checksum) new() hash.Hash {
 	switch c {
 	case CRC32C:
-		return crc32.New(castagnoli())
+		return sparse.NewCRC32C()
 	case SHA256:
 		return sha256.New()
 	default:

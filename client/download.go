@@ -49,7 +49,7 @@ type DownloadOptions struct {
 	KeepExisting bool
 
 	// MaxBytes and MaxEntries bound how much a guest can put on this machine's
-	// disk; beyond that Download fails with [ErrLimit]. 0: [DefaultMaxBytes],
+	// disk, where holes take nothing; beyond that Download fails with [ErrLimit]. 0: [DefaultMaxBytes],
 	// [DefaultMaxEntries]; negative: no bound.
 	MaxBytes, MaxEntries int64
 
@@ -66,8 +66,8 @@ type DownloadOptions struct {
 	Progress func(Progress)
 }
 
-// Download copies a file or directory of the guest to this machine, with modes
-// and times; of a directory also links, holes and extended attributes. A guest
+// Download copies a file or directory of the guest to this machine, with modes,
+// times and holes; of a directory also links and extended attributes. A guest
 // path that is a symbolic link is followed. LocalPath is the target itself, not
 // the directory to put it in; its parent must exist.
 //

@@ -19,6 +19,7 @@ type fileDownload struct {
 	options  DownloadOptions
 	meter    *meter
 	info     *FileInfo // as it was when the download began
+	content  int64     // bytes in the part that are not in holes
 
 	// claim is locked from before the part is written until it is in its place;
 	// nil if the part has a name that no other download knows.
@@ -43,7 +44,7 @@ func (d *fileDownload) run(ctx context.Context) (Transfer, error) {
 	if d.claim != nil {
 		defer d.claim.Close()
 	}
-	size, err := d.fetch(ctx, part)
+	err = d.fetch(ctx, part)
 	if err == nil {
 		err = d.finish(part)
 	}
@@ -53,7 +54,7 @@ func (d *fileDownload) run(ctx context.Context) (Transfer, error) {
 	if err != nil {
 		return Transfer{}, err
 	}
-	return Transfer{Files: 1, Bytes: size}, nil
+	return Transfer{Files: 1, Bytes: d.content}, nil
 }
 
 // isThere reports whether a local path names something, also a link that leads
@@ -121,11 +122,12 @@ func isNamed(f *os.File, path string) bool {
 }
 
 // fetch reads what is missing, over broken connections.
-func (d *fileDownload) fetch(ctx context.Context, part *os.File) (int64, error) {
+func (d *fileDownload) fetch(ctx context.Context, part *os.File) error {
 	at, err := part.Seek(0, io.SeekEnd)
 	if err != nil {
-		return 0, err
+		return err
 	}
+	d.content = contentOf(part, at)
 	begin := at
 	var limit int64
 	for r := d.files.client.recover(); ; {
@@ -136,11 +138,11 @@ func (d *fileDownload) fetch(ctx context.Context, part *os.File) (int64, error) 
 		}
 		switch {
 		case err == nil && (limit == 0 || n < limit):
-			return at, nil
+			return nil
 		case err == nil:
 			limit *= 2
 		case !d.mayRepeat(err, at-begin) || !r.next(ctx):
-			return at, err
+			return err
 		case n == 0:
 			limit = shortChunk
 		}
@@ -155,7 +157,7 @@ func (d *fileDownload) mayRepeat(err error, received int64) bool {
 // read appends to part from an offset on, at most limit bytes, and returns how
 // much that was. 0: no limit.
 func (d *fileDownload) read(ctx context.Context, part *os.File, offset, limit int64) (int64, error) {
-	r, err := d.files.Open(ctx, d.from, ReadOptions{Offset: offset, Length: limit, Checksum: d.options.Checksum})
+	r, err := d.files.open(ctx, d.from, ReadOptions{Offset: offset, Length: limit, Checksum: d.options.Checksum}, true)
 	if err != nil {
 		return 0, err
 	}
@@ -165,8 +167,9 @@ func (d *fileDownload) read(ctx context.Context, part *os.File, offset, limit in
 	}
 	d.info = r.Info()
 	d.meter.update(func(p *Progress) { p.Bytes, p.Total = offset, max(d.info.Size(), offset) })
-	w := &boundedWriter{file: part, left: d.options.MaxBytes - offset, bounded: d.options.MaxBytes > 0, meter: d.meter}
-	n, err := r.WriteTo(w)
+	w := &partWriter{file: part, left: d.options.MaxBytes - d.content, bounded: d.options.MaxBytes > 0, meter: d.meter}
+	n, err := r.copyTo(w, w.passHole)
+	d.content += n - w.holes
 	if errors.Is(err, ErrChecksum) {
 		// What arrived last may not be gone on from.
 		return n, firstError(part.Truncate(offset), err)
@@ -213,15 +216,31 @@ func (d *fileDownload) chown(part *os.File) error {
 	return part.Chown(int(uid), int(gid))
 }
 
-// boundedWriter is a file that may not grow beyond a bound.
-type boundedWriter struct {
+// partWriter is a file that may not take more than so many bytes. Its holes take
+// none.
+type partWriter struct {
 	file    *os.File
 	left    int64
 	bounded bool
 	meter   *meter
+	holes   int64 // bytes of holes so far
 }
 
-func (w *boundedWriter) Write(p []byte) (int, error) {
+// passHole leaves a hole of n bytes, at the end of the file.
+func (w *partWriter) passHole(n int64) error {
+	end, err := w.file.Seek(n, io.SeekCurrent)
+	if err == nil {
+		err = w.file.Truncate(end)
+	}
+	if err != nil {
+		return err
+	}
+	w.holes += n
+	w.meter.update(func(progress *Progress) { progress.Bytes += n })
+	return nil
+}
+
+func (w *partWriter) Write(p []byte) (int, error) {
 	if w.bounded && int64(len(p)) > w.left {
 		return 0, fmt.Errorf("%w: DownloadOptions.MaxBytes", ErrLimit)
 	}

@@ -7,8 +7,10 @@ import (
 	"hash"
 	"io"
 
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"github.com/guestd/guestd/internal/sparse"
 	"github.com/guestd/guestd/internal/wire"
 	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
 )
@@ -38,13 +40,18 @@ type ReadOptions struct {
 type Reader struct {
 	client   *Client
 	cancel   context.CancelFunc
+	ended    func() error // why the call's context has ended, or nil
 	call     guestdv1.FileService_ReadClient
 	path     string
 	info     *FileInfo
 	checksum Checksum
 	sum      hash.Hash // nil: none
-	received uint64
+	received uint64    // bytes, those of holes included
 	restarts int
+
+	holes  bool   // were asked for
+	within uint64 // where holes must end, counted as received is
+	hole   int64  // received and not yet passed on; before the rest
 
 	in      wire.Incoming
 	message guestdv1.ReadResponse
@@ -58,17 +65,24 @@ type Reader struct {
 // reader; the end of ctx ends it as well. The end of the file is io.EOF only if
 // its checksum is right; if not, Read's error is [ErrChecksum].
 func (f *Files) Open(ctx context.Context, path string, o ReadOptions) (*Reader, error) {
+	return f.open(ctx, path, o, false)
+}
+
+// open is Open, with holes for [Reader.copyTo]. These want an offset that is not
+// negative.
+func (f *Files) open(ctx context.Context, path string, o ReadOptions, holes bool) (*Reader, error) {
 	request := &guestdv1.ReadRequest{
 		Context:      f.where(),
 		Offset:       o.Offset,
 		Follow:       o.Follow,
 		AllowSpecial: o.AllowSpecial,
+		Holes:        holes,
 	}
 	request.Path, request.RawPath = toWire(path)
 	if o.Length > 0 {
 		request.Length = new(uint64(o.Length))
 	}
-	r := &Reader{client: f.client, path: path, checksum: o.Checksum}
+	r := &Reader{client: f.client, path: path, checksum: o.Checksum, holes: holes}
 	if o.Follow {
 		r.checksum = NoChecksum
 	}
@@ -79,12 +93,13 @@ func (f *Files) Open(ctx context.Context, path string, o ReadOptions) (*Reader, 
 		cancel()
 		return nil, f.client.mapError("open", path, err)
 	}
-	r.call, r.cancel = call, cancel
+	r.call, r.cancel, r.ended = call, cancel, callCtx.Err
 	r.in = wire.Incoming{DataField: readDataField, Message: &r.message}
 	if err := r.begin(); err != nil {
 		cancel()
 		return nil, f.client.mapError("open", path, err)
 	}
+	r.within = uint64(max(r.info.Size()-o.Offset, 0))
 	return r, nil
 }
 
@@ -125,13 +140,25 @@ func (r *Reader) Read(p []byte) (int, error) {
 
 // WriteTo writes the rest of the file to w, in the pieces of at most 16 KiB in
 // which it comes.
-func (r *Reader) WriteTo(w io.Writer) (int64, error) {
+func (r *Reader) WriteTo(w io.Writer) (int64, error) { return r.copyTo(w, nil) }
+
+// copyTo is WriteTo that passes over holes with a function of their length, in
+// bytes.
+func (r *Reader) copyTo(w io.Writer, pass func(hole int64) error) (int64, error) {
 	var total int64
 	for {
 		if err := r.advance(); errors.Is(err, io.EOF) {
 			return total, nil
 		} else if err != nil {
 			return total, err
+		}
+		if hole := r.hole; hole > 0 {
+			r.hole = 0
+			if err := pass(hole); err != nil {
+				return total, err
+			}
+			total += hole
+			continue
 		}
 		n, err := w.Write(r.rest)
 		total += int64(n)
@@ -153,10 +180,10 @@ func (r *Reader) release() {
 	r.in.Free()
 }
 
-// advance sees to it that there is a rest, or returns why there is none any
-// more.
+// advance sees to it that there is a rest or a hole, or returns why there is
+// none any more.
 func (r *Reader) advance() error {
-	for len(r.rest) == 0 {
+	for len(r.rest) == 0 && r.hole == 0 {
 		if len(r.pieces) > 0 {
 			r.rest, r.pieces = r.pieces[0], r.pieces[1:]
 			r.received += uint64(len(r.rest))
@@ -190,6 +217,8 @@ func (r *Reader) receive() error {
 	case *guestdv1.ReadResponse_Data: // in an encoding that only some agents use
 		r.list = append(r.list[:0], part.Data)
 		r.pieces = r.list
+	case *guestdv1.ReadResponse_Hole:
+		return r.takeHole(part.Hole)
 	case *guestdv1.ReadResponse_Restarted:
 		r.restarts++
 	case *guestdv1.ReadResponse_End:
@@ -197,6 +226,23 @@ func (r *Reader) receive() error {
 	}
 	// Else it is something of a newer agent.
 	return nil
+}
+
+// takeHole takes a hole of n bytes.
+func (r *Reader) takeHole(n uint64) error {
+	if !r.holes || r.received > r.within || n > r.within-r.received {
+		return protocolError("%s: a hole that was not asked for, or reaches beyond the file", r.path)
+	}
+	r.received += n
+	r.hole = int64(n)
+	if r.sum == nil {
+		return nil
+	}
+	err := sparse.WriteZeros(r.sum, r.hole, r.ended)
+	if err != nil {
+		err = status.FromContextError(err).Err()
+	}
+	return r.client.mapError("read", r.path, err)
 }
 
 // end checks what was received; io.EOF if it is right.

@@ -17,7 +17,7 @@ type Transfer struct {
 	Symlinks    int64
 	HardLinks   int64 // further names of files
 	Special     int64 // FIFOs and devices
-	Bytes       int64 // of content, holes not counted
+	Bytes       int64 // of content, what was resumed included, holes not
 
 	// Skipped counts what was left out or is not exactly as it was; Skips has
 	// the first of them.

@@ -54,13 +54,14 @@ type UploadOptions struct {
 	Progress func(Progress)
 }
 
-// Upload copies a local file or directory into the guest, with modes and times,
-// and of a directory also links, holes and extended attributes. A path that is a
+// Upload copies a local file or directory into the guest, with modes, times and
+// holes, and of a directory also links and extended attributes. A path that is a
 // symbolic link is followed. The guestPath is the target itself, not the
 // directory to put it in. Missing parents are made.
 //
 // A file takes the target's place in one step, when it is complete and checked.
-// What is appended to it meanwhile is left out, and reported as a skip.
+// What is appended to it meanwhile is left out, and reported as a skip. Holes are
+// kept by agents of API revision 3 and later; others get their zeros.
 // If the connection breaks, the rest of it is sent again with Resume, else all
 // of it. A directory is merged into an existing one, file by file; what was
 // unpacked before an error stays.
@@ -105,7 +106,7 @@ func (f *Files) uploadFile(ctx context.Context, localPath, guestPath string, o U
 			Size:     info.Size(),
 			Checksum: o.Checksum,
 		},
-		sent: func(n int) { m.update(func(p *Progress) { p.Bytes += int64(n) }) },
+		sent: func(n int64) { m.update(func(p *Progress) { p.Bytes += n }) },
 	}
 	if w.options.Owner != "" {
 		w.perm = new(modeToWire(info.Mode()))
@@ -121,7 +122,11 @@ func (f *Files) uploadFile(ctx context.Context, localPath, guestPath string, o U
 		w.options.Mode = Exclusive
 	}
 	var source io.ReadSeeker = file
-	if info.Size() > 0 { // of a file of /proc nobody knows
+	sparse := openSparse(file, info)
+	switch {
+	case sparse != nil:
+		source = sparse
+	case info.Size() > 0: // of a file of /proc nobody knows
 		// What is appended meanwhile is left out, as of a tree's files.
 		source = io.NewSectionReader(file, 0, info.Size())
 	}
@@ -133,6 +138,9 @@ func (f *Files) uploadFile(ctx context.Context, localPath, guestPath string, o U
 		return Transfer{}, err
 	}
 	t := Transfer{Files: 1, Bytes: info.Size()}
+	if sparse != nil {
+		t.Bytes = contentOf(file, info.Size())
+	}
 	if now, err := file.Stat(); err == nil && now.Size() > info.Size() {
 		t.Skipped, t.Skips = 1, []Skip{{Path: guestPath, Reason: string(archive.ReasonGrew)}}
 	}

@@ -8,11 +8,13 @@ import (
 	"hash"
 	"io"
 	"io/fs"
+	"math"
 	"time"
 
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"github.com/guestd/guestd/internal/sparse"
 	"github.com/guestd/guestd/internal/wire"
 	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
 )
@@ -112,10 +114,11 @@ type fileWrite struct {
 	files     *Files
 	path      string
 	options   WriteOptions
-	perm      *uint32     // wins over options.Perm
-	sent      func(n int) // told of what r gave, resumed parts included; may be nil
-	fromStart bool        // do not resume
-	broke     bool        // an attempt lost its connection
+	perm      *uint32       // wins over options.Perm
+	sent      func(n int64) // told of what r gave, resumed parts included; may be nil
+	fromStart bool          // do not resume
+	broke     bool          // an attempt lost its connection
+	holes     *sparseFile   // the source, if the agent is told its holes
 
 	resumedAt int64 // where the last attempt began
 	most      int64 // the furthest that any has come
@@ -125,9 +128,13 @@ func (w *fileWrite) run(ctx context.Context, r io.Reader) (*FileInfo, error) {
 	sum := w.options.Checksum.new()
 	resumed, err := w.resumed(ctx)
 	if err == nil && resumed > 0 {
-		resumed, err = w.skip(r, sum, resumed)
+		resumed, err = w.skip(ctx, r, sum, resumed)
 	}
 	w.resumedAt = resumed
+	w.holes, _ = r.(*sparseFile)
+	if err == nil && w.holes != nil && !w.files.client.takesHoles(ctx) {
+		w.holes = nil
+	}
 	var start *guestdv1.WriteRequest
 	if err == nil {
 		start, err = w.start(resumed)
@@ -191,16 +198,28 @@ func (w *fileWrite) resumed(ctx context.Context) (int64, error) {
 
 // skip reads what the guest has already. If r is shorter than that, the write
 // begins at r's end, and the checksum or the size tells the rest.
-func (w *fileWrite) skip(r io.Reader, sum hash.Hash, n int64) (int64, error) {
+func (w *fileWrite) skip(ctx context.Context, r io.Reader, sum hash.Hash, n int64) (int64, error) {
 	b := make([]byte, wire.ChunkSize)
+	holes, _ := r.(*sparseFile)
 	var done int64
 	for done < n {
-		m, end, err := fill(r, b[:min(n-done, wire.ChunkSize)])
+		hole, data, err := holes.skipHole(n - done)
+		if err != nil {
+			return done, &sourceError{err}
+		}
+		if sum != nil {
+			if err := sparse.WriteZeros(sum, hole, ctx.Err); err != nil {
+				return done, err
+			}
+		}
+		done += hole
+		w.progress(hole)
+		m, end, err := fill(r, b[:min(n-done, data, wire.ChunkSize)])
 		if sum != nil {
 			sum.Write(b[:m])
 		}
 		done += int64(m)
-		w.progress(m)
+		w.progress(int64(m))
 		if err != nil {
 			return done, &sourceError{err}
 		}
@@ -226,6 +245,7 @@ func (w *fileWrite) start(resumed int64) (*guestdv1.WriteRequest, error) {
 		ResumeId:    o.ResumeID,
 		Offset:      uint64(resumed + o.Offset),
 		Checksum:    o.Checksum.toWire(),
+		Holes:       w.holes != nil,
 	}
 	start.Path, start.RawPath = toWire(w.path)
 	start.Permissions = w.perm
@@ -243,12 +263,22 @@ func (w *fileWrite) start(resumed int64) (*guestdv1.WriteRequest, error) {
 func (w *fileWrite) send(call guestdv1.FileService_WriteClient, r io.Reader, sum hash.Hash) error {
 	sender := bulkSender{call: call, field: writeDataField, pool: &w.files.client.pool}
 	at := w.resumedAt
-	chunk := w.chunk()
-	sender.chunk = chunk
+	most := w.chunk()
+	chunk := most
 	if w.broke {
-		sender.chunk = min(shortChunk, chunk)
+		chunk = min(shortChunk, most)
 	}
 	for {
+		hole, data, err := w.holes.skipHole(math.MaxInt64)
+		if err != nil {
+			return &sourceError{err}
+		}
+		if err := sendHole(call, hole, sum); err != nil {
+			return err
+		}
+		w.progress(hole)
+		at += hole
+		sender.chunk = int(min(int64(chunk), data))
 		b := sender.buffer()
 		n, end, err := fill(r, *b)
 		if err != nil {
@@ -261,14 +291,33 @@ func (w *fileWrite) send(call guestdv1.FileService_WriteClient, r io.Reader, sum
 		if err := sender.send(b, n); err != nil {
 			return err
 		}
-		w.progress(n)
+		w.progress(int64(n))
 		at += int64(n)
 		w.most = max(w.most, at)
 		if end {
 			return nil
 		}
-		sender.chunk = min(4*sender.chunk, chunk)
+		chunk = min(4*chunk, most)
 	}
+}
+
+// sendHole tells of a hole of n bytes; of none it does not. The error io.EOF is
+// as send's.
+func sendHole(call guestdv1.FileService_WriteClient, n int64, sum hash.Hash) error {
+	if n == 0 {
+		return nil
+	}
+	// The agent can sum up the zeros while this side does.
+	err := call.Send(&guestdv1.WriteRequest{Part: &guestdv1.WriteRequest_Hole{Hole: uint64(n)}})
+	if err != nil || sum == nil {
+		return err
+	}
+	return sparse.WriteZeros(sum, n, func() error {
+		if call.Context().Err() != nil {
+			return io.EOF
+		}
+		return nil
+	})
 }
 
 // shortChunk is the size of the first pieces where the connection broke under
@@ -294,7 +343,7 @@ func (w *fileWrite) commit(call guestdv1.FileService_WriteClient, sum hash.Hash)
 	}}})
 }
 
-func (w *fileWrite) progress(n int) {
+func (w *fileWrite) progress(n int64) {
 	if w.sent != nil && n > 0 {
 		w.sent(n)
 	}

@@ -43,7 +43,7 @@ output. Where a copy goes is decided as by cp and rsync:
 Several sources need a directory as DST. Missing parents are made. Symbolic
 links that are named as SRC are followed, those within a tree stay links.
 
-Modes, times to the nanosecond, and in trees links, holes and extended
+Modes, times to the nanosecond, holes, and in trees links and extended
 attributes are kept; files belong to the user who writes them, unless --owners
 says otherwise. A file takes its place in one step, when it is complete and its
 checksum is right; the same command resumes a file whose copy was interrupted. The

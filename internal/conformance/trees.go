@@ -24,6 +24,7 @@ func (s *suite) trees(t *testing.T) {
 	t.Run("owners", s.treeOwners)
 	t.Run("of a guest", s.guestTree)
 	t.Run("one file", s.oneFile)
+	t.Run("sparse file", s.sparseFile)
 	t.Run("bounds", s.treeBounds)
 	t.Run("through a cut", s.transferCut)
 	t.Run("tree cut", s.treeCut)

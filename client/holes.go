@@ -1,0 +1,89 @@
+package client
+
+import (
+	"context"
+	"io"
+	"math"
+	"os"
+
+	"github.com/guestd/guestd/internal/sparse"
+	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
+)
+
+// revisionHoles is the API revision from which on an agent takes holes. One of
+// an older refuses them.
+const revisionHoles = 3
+
+// takesHoles asks whether the agent takes holes. It is asked for each sparse
+// file: after a broken connection it may be another agent. If it does not
+// answer, the write that follows tells why.
+func (c *Client) takesHoles(ctx context.Context) bool {
+	info, err := c.system.GetInfo(ctx, &guestdv1.GetInfoRequest{})
+	return err == nil && info.GetApiRevision() >= revisionHoles
+}
+
+// sparseFile reads a local file whose holes can be passed over, as long as it is
+// when it is opened. To a plain reader they are zeros.
+type sparseFile struct {
+	*io.SectionReader
+	file *os.File
+
+	dataFrom, dataTo int64 // the data found last
+}
+
+// openSparse returns nil for a file without holes, and where that is not known.
+func openSparse(file *os.File, info os.FileInfo) *sparseFile {
+	if blocks, ok := blocksOf(info); !ok || !sparse.Worth(info.Size(), blocks) {
+		return nil
+	}
+	if begin, end := nextData(file, 0, info.Size()); begin == 0 && end == info.Size() {
+		return nil
+	}
+	return &sparseFile{SectionReader: io.NewSectionReader(file, 0, info.Size()), file: file}
+}
+
+// skipHole passes over the hole at the position, or most bytes of it, and returns
+// how many that were; and how many may be read then before the next hole.
+//
+// A nil sparseFile is a source whose holes are not told: it has none.
+func (s *sparseFile) skipHole(most int64) (hole, data int64, err error) {
+	if s == nil {
+		return 0, math.MaxInt64, nil
+	}
+	at, err := s.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return 0, 0, err
+	}
+	if at < s.dataFrom || at >= s.dataTo {
+		s.dataFrom, s.dataTo = nextData(s.file, at, s.Size())
+		hole = min(s.dataFrom-at, most)
+		at, err = s.Seek(hole, io.SeekCurrent)
+	}
+	if at >= s.dataFrom && at < s.dataTo && s.dataTo < s.Size() {
+		return hole, s.dataTo - at, err
+	}
+	return hole, math.MaxInt64, err
+}
+
+// nextData is [sparse.NextData] of an open file.
+func nextData(file *os.File, offset, size int64) (begin, end int64) {
+	begin, end = offset, size
+	if conn, err := file.SyscallConn(); err == nil {
+		// A file that is closed is told of by the read that follows.
+		_ = conn.Control(func(fd uintptr) { begin, end = sparse.NextData(int(fd), offset, size) })
+	}
+	return begin, end
+}
+
+// contentOf is how many of the first size bytes of a file are not in holes.
+func contentOf(file *os.File, size int64) (content int64) {
+	for at := int64(0); at < size; {
+		begin, end := nextData(file, at, size)
+		if begin == end {
+			break
+		}
+		content += end - begin
+		at = end
+	}
+	return content
+}
