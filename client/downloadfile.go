@@ -123,11 +123,15 @@ func isNamed(f *os.File, path string) bool {
 
 // fetch reads what is missing, over broken connections.
 func (d *fileDownload) fetch(ctx context.Context, part *os.File) error {
+	info, err := part.Stat()
+	if err != nil {
+		return err
+	}
+	d.content = contentOf(part, info.Size())
 	at, err := part.Seek(0, io.SeekEnd)
 	if err != nil {
 		return err
 	}
-	d.content = contentOf(part, at)
 	begin := at
 	var limit int64
 	for r := d.files.client.recover(); ; {

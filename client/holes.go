@@ -15,8 +15,8 @@ import (
 const revisionHoles = 3
 
 // takesHoles asks whether the agent takes holes. It is asked for each sparse
-// file: after a broken connection it may be another agent. If it does not
-// answer, the write that follows tells why.
+// file: after a broken connection it may be another agent. One that does not
+// answer, for example because only some calls are allowed, gets zeros.
 func (c *Client) takesHoles(ctx context.Context) bool {
 	info, err := c.system.GetInfo(ctx, &guestdv1.GetInfoRequest{})
 	return err == nil && info.GetApiRevision() >= revisionHoles
@@ -75,7 +75,8 @@ func nextData(file *os.File, offset, size int64) (begin, end int64) {
 	return begin, end
 }
 
-// contentOf is how many of the first size bytes of a file are not in holes.
+// contentOf is how many of the first size bytes of a file are not in holes. It
+// moves the file's position, as nextData does.
 func contentOf(file *os.File, size int64) (content int64) {
 	for at := int64(0); at < size; {
 		begin, end := nextData(file, at, size)

@@ -178,7 +178,7 @@ func sectionOf(t *testing.T, path string, p piece) []byte {
 // A transfer that broke off behind a hole, or (the part is cut) in the middle of
 // one, or before it, goes on there.
 func TestSparseTransfersGoOnLater(t *testing.T) {
-	const size, broke = 60 * mib, 5 * mib
+	const size, broke = 60 * mib, 6 * mib
 	shape := []piece{{0, mib}, {24 * mib, 8 * mib}, {59 * mib, mib}}
 	for name, goesOnAt := range map[string]int64{"behind a hole": 0, "in a hole": 10 * mib, "before one": mib} {
 		t.Run(name, func(t *testing.T) {
@@ -422,7 +422,7 @@ func TestHolesOnlyForAgentsThatTakeThem(t *testing.T) {
 
 // A guest tells of holes that cannot be.
 func TestHolesAreChecked(t *testing.T) {
-	info := &guestdv1.FileInfo{Name: "f", Type: guestdv1.FileType_FILE_TYPE_REGULAR, Size: 1000}
+	info := &guestdv1.FileInfo{Name: "f", Type: guestdv1.FileType_FILE_TYPE_REGULAR, Mode: 0o600, Size: 1000}
 	begin := &guestdv1.ReadResponse{Part: &guestdv1.ReadResponse_Info{Info: info}}
 	data := &guestdv1.ReadResponse{Part: &guestdv1.ReadResponse_Data{Data: []byte("abc")}}
 	hole := func(n uint64) *guestdv1.ReadResponse {
