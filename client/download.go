@@ -49,8 +49,8 @@ type DownloadOptions struct {
 	KeepExisting bool
 
 	// MaxBytes and MaxEntries bound how much a guest can put on this machine's
-	// disk, where holes take nothing; beyond that Download fails with [ErrLimit]. 0: [DefaultMaxBytes],
-	// [DefaultMaxEntries]; negative: no bound.
+	// disk, where holes take nothing; beyond that Download fails with
+	// [ErrLimit]. 0: [DefaultMaxBytes], [DefaultMaxEntries]; negative: no bound.
 	MaxBytes, MaxEntries int64
 
 	// Resume continues an interrupted download of the same file, and, if this

@@ -5,8 +5,9 @@ package fsops
 import (
 	"io"
 
-	"github.com/guestd/guestd/internal/sparse"
 	"golang.org/x/sys/unix"
+
+	"github.com/guestd/guestd/internal/sparse"
 )
 
 // copyStep bounds one system call of a copy, so that ended, which says whether

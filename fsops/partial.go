@@ -14,8 +14,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/guestd/guestd/internal/sparse"
 	"golang.org/x/sys/unix"
+
+	"github.com/guestd/guestd/internal/sparse"
 )
 
 // Names of temporary files: .guestd-ID.part, in the directory of the target.

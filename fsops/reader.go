@@ -10,8 +10,9 @@ import (
 	"math"
 	"sync"
 
-	"github.com/guestd/guestd/internal/sparse"
 	"golang.org/x/sys/unix"
+
+	"github.com/guestd/guestd/internal/sparse"
 )
 
 // ReadOptions are the options of [FS.OpenRead]. The zero value reads a regular

@@ -6,8 +6,9 @@ import (
 	"io/fs"
 	"math"
 
-	"github.com/guestd/guestd/internal/sparse"
 	"golang.org/x/sys/unix"
+
+	"github.com/guestd/guestd/internal/sparse"
 )
 
 // WriteHole is Write of n zeros, which take no space where the file system can
