@@ -32,9 +32,9 @@ const (
 
 // What the kernel does not take back from PID 1 and the agent, in bytes, when it
 // is short of memory; it is not set aside. Without it they lose the pages of
-// their program first, which can be read again, and a guest with a disk that
-// the workload has filled the memory of was seen to answer nobody for minutes,
-// while the OOM killer still saw pages to reclaim.
+// their program first, which can be read again: with its root on a disk, a guest
+// whose workload took all memory was seen to answer nobody for longer than half a
+// minute, while the OOM killer still saw pages to reclaim.
 const initMemory, agentMemory = "16777216", "67108864"
 
 // setupCgroups makes the tree above, enables every controller down to the
