@@ -36,9 +36,9 @@ type kexInit struct {
 	Rest                   []byte `ssh:"rest"`
 }
 
-// An offer is what a client takes in both directions.
+// An offer is what a client takes, of ciphers and MACs in both directions.
 type offer struct {
-	ciphers, macs []string
+	keyExchanges, ciphers, macs []string
 }
 
 // takesAny reports whether one of the names is offered.
@@ -94,7 +94,11 @@ func offerIn(message []byte) *offer {
 	if ssh.Unmarshal(message, &m) != nil {
 		return nil
 	}
-	return &offer{ciphers: bothWays(m.CiphersIn, m.CiphersOut), macs: bothWays(m.MACsIn, m.MACsOut)}
+	return &offer{
+		keyExchanges: m.KeyExchanges,
+		ciphers:      bothWays(m.CiphersIn, m.CiphersOut),
+		macs:         bothWays(m.MACsIn, m.MACsOut),
+	}
 }
 
 // bothWays returns the names of in that are in out as well, in their order.
