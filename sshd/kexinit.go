@@ -13,10 +13,14 @@ import (
 )
 
 const (
-	// kexInitPatience bounds the wait for a client's KEXINIT. It has come by
-	// then where the peer is near enough for the choice of a cipher to matter.
-	// Few clients wait for ours first.
-	kexInitPatience = 20 * time.Millisecond
+	// kexInitPatience bounds the wait for a client's KEXINIT, without which some
+	// could not be served. Hardly any client waits for ours first; some are
+	// slow, by their language or the way to them.
+	kexInitPatience = 250 * time.Millisecond
+	// cipherPatience is that for clients of which it decides nothing but the
+	// cipher. It has come by then where the peer is near enough for that to
+	// matter.
+	cipherPatience = 20 * time.Millisecond
 	// maxKexInit is the length of the largest packet that is looked into. That
 	// of OpenSSH's is about 1,500 bytes.
 	maxKexInit = 8 << 10
@@ -50,7 +54,11 @@ func takesAny(offered, names []string) bool {
 // or says something else. What has been read is read again. An error ends the
 // connection.
 func (c *identified) peekOffer() (*offer, error) {
-	if err := c.SetReadDeadline(time.Now().Add(kexInitPatience)); err != nil {
+	patience := kexInitPatience
+	if c.client.prefersCTR() {
+		patience = cipherPatience
+	}
+	if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		return nil, err
 	}
 	begin := len(c.unread)
