@@ -39,43 +39,78 @@ func (fw *forwarding) carry(ctx context.Context, spec *forwardSpec, conn net.Con
 	relayConns(conn, far)
 }
 
-// relayConns copies both ways, each with its own end, and closes both. A
-// connection that breaks breaks the other.
+// relayConns copies both ways, each with its own end, and closes both. What one
+// side takes no more of is dropped, as there may still be something to come from
+// it. Where it has ended in both directions, the other is closed; a connection
+// that breaks breaks the other.
 func relayConns(a, b net.Conn) {
+	r := connRelay{sides: [2]relaySide{{Conn: a}, {Conn: b}}}
 	var copying sync.WaitGroup
-	var once sync.Once
-	broken := false
-	pass := func(to, from net.Conn) {
-		if err := copyConn(to, from); err != nil {
-			once.Do(func() {
-				broken = true
-				reset(a)
-				reset(b)
-			})
-		}
-	}
-	copying.Go(func() { pass(a, b) })
-	pass(b, a)
+	copying.Go(func() { r.pass(&r.sides[0], &r.sides[1]) })
+	r.pass(&r.sides[1], &r.sides[0])
 	copying.Wait()
-	if !broken {
-		_ = a.Close()
-		_ = b.Close()
+	r.end(func(c io.Closer) { _ = c.Close() })
+}
+
+// connRelay is two connections, of which each gets what comes from the other.
+type connRelay struct {
+	sides [2]relaySide
+	once  sync.Once // they are closed once
+
+	mu sync.Mutex // guards what follows of the sides
+}
+
+// relaySide is one of the connections.
+type relaySide struct {
+	net.Conn
+	deaf, mute bool // it takes, or sends, nothing more
+}
+
+// end closes both.
+func (r *connRelay) end(how func(io.Closer)) {
+	r.once.Do(func() {
+		how(r.sides[0].Conn)
+		how(r.sides[1].Conn)
+	})
+}
+
+// note takes down that s has ended in one direction, and closes both in order if
+// that was the second one: what was sent before still arrives.
+func (r *connRelay) note(s *relaySide, direction *bool) {
+	r.mu.Lock()
+	*direction = true
+	gone := s.deaf && s.mute
+	r.mu.Unlock()
+	if gone {
+		r.end(func(c io.Closer) { _ = c.Close() })
 	}
 }
 
-// copyConn copies up to the end, and passes that on.
-func copyConn(to, from net.Conn) error {
-	// Without the methods that copy by themselves, which use larger buffers or
-	// none of ours.
-	_, err := io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{from}, make([]byte, forwardBuffer))
-	if err != nil {
-		return err
+// pass copies up to the end, and passes that on.
+func (r *connRelay) pass(to, from *relaySide) {
+	buf := make([]byte, forwardBuffer)
+	for deaf := false; ; {
+		n, err := from.Read(buf)
+		if n > 0 && !deaf {
+			if _, werr := to.Write(buf[:n]); werr != nil {
+				deaf = true
+				r.note(to, &to.deaf)
+			}
+		}
+		switch {
+		case err == nil:
+			continue
+		case !errors.Is(err, io.EOF):
+			r.end(reset)
+		default:
+			if half, ok := to.Conn.(interface{ CloseWrite() error }); ok {
+				// It fails where the other direction broke.
+				_ = half.CloseWrite()
+			}
+			r.note(from, &from.mute)
+		}
+		return
 	}
-	if half, ok := to.(interface{ CloseWrite() error }); ok {
-		// It fails where the other direction broke.
-		_ = half.CloseWrite()
-	}
-	return nil
 }
 
 // reset closes a connection so that the other end sees an error.
