@@ -15,7 +15,6 @@ set -euo pipefail
 readonly PACKAGES=(
 	openssh-client openssh-sftp-server rsync sshfs git tmux vim-tiny
 	dropbear-bin putty-tools curl erlang-ssh python3-venv netcat-openbsd procps
-	ruby-net-ssh ruby-net-sftp ruby-net-scp ruby-ed25519 ruby-bcrypt-pbkdf
 	# What Debian's sshd is linked with.
 	libwrap0 libaudit1 libpam0g libselinux1 libsystemd0 libgssapi-krb5-2 libcrypt1
 )

@@ -8,10 +8,6 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// olderCurve25519 is curve25519-sha256 by the name that it had before RFC 8731,
-// which x/crypto/ssh offers along with it.
-const olderCurve25519 = "curve25519-sha256@libssh.org"
-
 // algorithms are what is offered to the client of that name and with that
 // offer, which is nil if not known; clients choose by their own order of
 // preference. Two things are left out on purpose, besides all that is broken:
@@ -19,9 +15,6 @@ const olderCurve25519 = "curve25519-sha256@libssh.org"
 // twice the time per byte, and MACs that are not encrypt-then-MAC. Without both
 // there is nothing for the Terrapin attack (CVE-2023-48795) to hold on to, even
 // where a client lacks strict key exchange.
-//
-// Ecdh-sha2-nistp256 is for clients that lack what everybody else is offered, such
-// as Ruby's net-ssh without a library for curve25519.
 //
 // The clients to which the older MACs are offered have no others. With ctr they
 // are sound, only not the better construction; and Terrapin needs
@@ -33,17 +26,13 @@ const olderCurve25519 = "curve25519-sha256@libssh.org"
 func algorithms(client clientName, offered *offer) ssh.Config {
 	gcm := []string{ssh.CipherAES128GCM, ssh.CipherAES256GCM}
 	etm := []string{ssh.HMACSHA256ETM, ssh.HMACSHA512ETM}
-	kex := []string{ssh.KeyExchangeMLKEM768X25519, ssh.KeyExchangeCurve25519}
 	old, ctr := client.lacksEncryptThenMAC(), true
 	if offered != nil {
-		if !takesAny(offered.keyExchanges, append(kex, olderCurve25519)) {
-			kex = append(kex, ssh.KeyExchangeECDHP256)
-		}
 		old = !takesAny(offered.macs, etm)
 		ctr = !client.prefersCTR() || !takesAny(offered.ciphers, gcm)
 	}
 	config := ssh.Config{
-		KeyExchanges: kex,
+		KeyExchanges: []string{ssh.KeyExchangeMLKEM768X25519, ssh.KeyExchangeCurve25519},
 		Ciphers:      gcm,
 		MACs:         etm,
 	}

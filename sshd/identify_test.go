@@ -71,25 +71,3 @@ func TestAlgorithmsFor(t *testing.T) {
 		}
 	}
 }
-
-// The older key exchange is for those alone that say that they have none of the
-// others, by whichever name.
-func TestKeyExchangeFor(t *testing.T) {
-	for _, c := range []struct {
-		offered []string
-		old     bool
-	}{
-		{[]string{"ecdh-sha2-nistp521", "ecdh-sha2-nistp256", "ext-info-c"}, true},
-		{[]string{"ecdh-sha2-nistp256", "curve25519-sha256"}, false},
-		{[]string{"ecdh-sha2-nistp256", "curve25519-sha256@libssh.org"}, false},
-		{[]string{"mlkem768x25519-sha256"}, false},
-	} {
-		got := algorithms("", &offer{keyExchanges: c.offered}).KeyExchanges
-		if slices.Contains(got, ssh.KeyExchangeECDHP256) != c.old || len(got) < 2 {
-			t.Errorf("to one that offers %q: %q", c.offered, got)
-		}
-	}
-	if got := algorithms("", nil).KeyExchanges; slices.Contains(got, ssh.KeyExchangeECDHP256) {
-		t.Errorf("to one that has not said what it offers: %q", got)
-	}
-}

@@ -40,9 +40,9 @@ type kexInit struct {
 	Rest                   []byte `ssh:"rest"`
 }
 
-// An offer is what a client takes, of ciphers and MACs in both directions.
+// An offer is what a client takes in both directions.
 type offer struct {
-	keyExchanges, ciphers, macs []string
+	ciphers, macs []string
 }
 
 // takesAny reports whether one of the names is offered.
@@ -102,11 +102,7 @@ func offerIn(message []byte) *offer {
 	if ssh.Unmarshal(message, &m) != nil {
 		return nil
 	}
-	return &offer{
-		keyExchanges: m.KeyExchanges,
-		ciphers:      bothWays(m.CiphersIn, m.CiphersOut),
-		macs:         bothWays(m.MACsIn, m.MACsOut),
-	}
+	return &offer{ciphers: bothWays(m.CiphersIn, m.CiphersOut), macs: bothWays(m.MACsIn, m.MACsOut)}
 }
 
 // bothWays returns the names of in that are in out as well, in their order.

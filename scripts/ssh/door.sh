@@ -82,7 +82,7 @@ open_stock() {
 		StreamLocalBindUnlink yes
 		MaxStartups 200
 		MaxSessions 200
-		KexAlgorithms curve25519-sha256,curve25519-sha256@libssh.org,ecdh-sha2-nistp256
+		KexAlgorithms curve25519-sha256,curve25519-sha256@libssh.org
 		Ciphers aes128-gcm@openssh.com,aes256-gcm@openssh.com,aes128-ctr,aes192-ctr,aes256-ctr
 		MACs hmac-sha2-256-etm@openssh.com,hmac-sha2-512-etm@openssh.com,hmac-sha2-256,hmac-sha2-512
 	CONFIG
