@@ -2,7 +2,7 @@
 client=ansible
 ansible=$root/.tools/ssh-venv/bin/ansible
 [ -x "$ansible" ] || absent "no .tools/ssh-venv: run scripts/setup-ssh-clients.sh"
-version=$("$ansible" --version | head -n 1)
+version=$("$ansible" --version | sed -n 1p)
 export ANSIBLE_HOST_KEY_CHECKING=True ANSIBLE_NOCOLOR=1 ANSIBLE_HOME=$dir/ansible ANSIBLE_CONFIG=$dir/ansible.cfg
 export ANSIBLE_LOCAL_TEMP=$dir/ansible/tmp ANSIBLE_SSH_CONTROL_PATH_DIR=$dir/cp ANSIBLE_PYTHON_INTERPRETER=/usr/bin/python3
 export ANSIBLE_DEPRECATION_WARNINGS=False ANSIBLE_REMOTE_TEMP=$far/ansible

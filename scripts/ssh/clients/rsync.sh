@@ -1,7 +1,7 @@
 # rsync both ways. The far side's rsync is the guest's own.
 client=rsync
 command -v rsync >/dev/null || absent "no rsync"
-version=$(rsync --version | head -n 1)
+version=$(rsync --version | sed -n 1p)
 export RSYNC_RSH=ssh
 
 a_tree "$near/tree"
