@@ -3,9 +3,9 @@
 //
 // grpc-go's own package costs even an agent that nobody asks: it builds
 // descriptors from parsed ones, and for that links the descriptor of descriptors
-// and parses it at every start, which takes a fifth of the time until the agent
-// accepts, and half a megabyte. Generated code holds every descriptor as the
-// compiler wrote it; this package passes those on.
+// and parses it at every start, which takes a millisecond and half a megabyte.
+// Generated code holds every descriptor as the compiler wrote it; this package
+// passes those on.
 package reflection
 
 import (
