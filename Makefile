@@ -99,6 +99,7 @@ fuzz: ## Run every fuzzer for FUZZTIME (10s) each.
 
 .PHONY: bench
 bench: build ## Measure the goals of docs/benchmarks.md side by side, and rewrite it.
+	-scripts/setup-ssh-clients.sh # the sshd to compare with; without it those rows say so
 	$(GO) run ./internal/bench -guestd $(BIN)/guestd -out docs/benchmarks.md
 
 .PHONY: limits
