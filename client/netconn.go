@@ -99,14 +99,19 @@ func (n *netConn) finish(err error) {
 	n.cancel()
 	n.linger.Stop()
 	if errors.Is(err, io.EOF) {
-		n.in.end(nil)
-		n.out.end(nil)
+		err = nil
 	} else {
 		err = n.client.netError(n.remote.String(), err)
-		n.in.end(err)
-		n.out.end(err)
 	}
+	n.end(err)
 	n.out.drop()
+}
+
+// end ends both directions. Writes fail first: who has read the end of the
+// connection does not write into it with success then.
+func (n *netConn) end(err error) {
+	n.out.end(err)
+	n.in.end(err)
 }
 
 // send sends what is written, up to the end. An error of the call is what
@@ -199,8 +204,7 @@ func (n *netConn) SetLinger(seconds int) error {
 
 // abort ends the connection because the client is closed.
 func (n *netConn) abort() {
-	n.in.end(net.ErrClosed)
-	n.out.end(net.ErrClosed)
+	n.end(net.ErrClosed)
 	n.cancel()
 }
 
