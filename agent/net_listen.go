@@ -5,7 +5,6 @@ package agent
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"io/fs"
 	"net"
@@ -14,6 +13,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/guestd/guestd/internal/accept"
 	"github.com/guestd/guestd/internal/guestnet"
 	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
 )
@@ -159,10 +159,7 @@ func (q *waitingQueue) accept(ctx context.Context, l net.Listener) (net.Conn, er
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		// What gave up before it was accepted is no matter, and descriptors
-		// and memory come back.
-		var passes interface{ Temporary() bool }
-		if !errors.As(err, &passes) || !passes.Temporary() {
+		if !accept.IsTemporary(err) {
 			return nil, err
 		}
 		timer := time.NewTimer(acceptPause)

@@ -151,16 +151,11 @@ func (l *flakyListener) Accept() (net.Conn, error) {
 	return l.Listener.Accept()
 }
 
-// passing is an error that the standard library would not call temporary.
-type passing struct{ syscall.Errno }
-
-func (passing) Temporary() bool { return true }
-
 // What is short in the guest for a moment ends no listener.
 func TestListenOutlivesShortage(t *testing.T) {
 	l := listenLocal(t, "tcp")
 	flaky := &flakyListener{l, []error{
-		&net.OpError{Op: "accept", Err: passing{syscall.ENOSPC}},
+		&net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", syscall.ENOSPC)},
 		&net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", syscall.EMFILE)},
 	}}
 	conn, err := net.Dial("tcp", l.Addr().String())

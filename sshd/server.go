@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/guestd/guestd/internal/accept"
 )
 
 // ErrServerClosed is returned by [Server.Serve] after [Server.Shutdown] or
@@ -101,7 +103,7 @@ func (s *Server) accept(l net.Listener, each func(net.Conn)) error {
 		case err == nil:
 			pause = acceptPause
 			each(nc)
-		case isTemporary(err):
+		case accept.IsTemporary(err):
 			s.log.Warn("accept", "address", l.Addr(), "error", err, "retry", pause)
 			if !s.sleep(pause) {
 				return err
@@ -111,12 +113,6 @@ func (s *Server) accept(l net.Listener, each func(net.Conn)) error {
 			return err
 		}
 	}
-}
-
-// isTemporary reports whether another Accept may succeed.
-func isTemporary(err error) bool {
-	var temporary interface{ Temporary() bool }
-	return errors.As(err, &temporary) && temporary.Temporary()
 }
 
 // sleep reports false if the server was closed meanwhile.

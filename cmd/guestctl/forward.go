@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/guestd/guestd/client"
+	"github.com/guestd/guestd/internal/accept"
 )
 
 // forwardFlags are the options of forward.
@@ -249,7 +250,7 @@ func (fw *forwarding) serve(ctx context.Context, spec *forwardSpec, l net.Listen
 			pause = acceptPause
 			fw.tasks.Go(func() { fw.carry(ctx, spec, conn) })
 			continue
-		case isTemporary(err):
+		case accept.IsTemporary(err):
 			// Those that are open go on, and give their descriptors back.
 			if pause == acceptPause {
 				fw.complain(fmt.Errorf("forward %s: %w", spec.text, err))
@@ -272,16 +273,6 @@ func (fw *forwarding) serve(ctx context.Context, spec *forwardSpec, l net.Listen
 		fw.complain(err)
 		l = fw.listenAgain(ctx, spec, l.Addr())
 	}
-}
-
-// isTemporary reports whether another Accept may succeed: most likely the
-// process is out of descriptors.
-func isTemporary(err error) bool {
-	temporary, ok := errors.AsType[interface {
-		error
-		Temporary() bool
-	}](err)
-	return ok && temporary.Temporary()
 }
 
 // sleep is false if ctx ended first.

@@ -51,8 +51,8 @@ type Owner struct{ UID, GID uint32 }
 // unix, a *net.UnixAddr with the address as it was given; Accept returns
 // *net.TCPConn or *net.UnixConn. It is the caller's.
 //
-// An error of Accept with a method Temporary that says so passes: descriptors or
-// memory are short. After another one nothing comes any more.
+// An error of Accept that accept.IsTemporary says passes: descriptors or memory
+// are short. After another one nothing comes any more.
 //
 // A unix socket that nobody listens on any more is replaced; what somebody does
 // listen on, and any other kind of file, is EADDRINUSE. Closing the listener
@@ -180,5 +180,5 @@ func bindTCP(ctx context.Context, spec ListenSpec, host string, port uint16) (l 
 	if err != nil {
 		return nil, err
 	}
-	return tcpListener{l.(*net.TCPListener)}, nil
+	return l, nil
 }
