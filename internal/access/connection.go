@@ -36,6 +36,7 @@ type Connection struct {
 	// Guarded by store.mu.
 	offered map[*entry]struct{} // keys that it said it has
 	tried   *entry              // the last one whose credential it proved to hold
+	found   *entry              // the last one that FindKey or FindSecret returned
 	refused bool
 	closed  bool
 
@@ -106,7 +107,9 @@ func (c *Connection) OfferKey(user string, key []byte) error {
 
 // AuthenticateKey lets the user in by a key whose signature has been verified,
 // and consumes one use of its grant: of many connections at once, as many win
-// as there are uses left.
+// as there are uses left. After a FindKey or FindSecret it consumes the grant
+// that this has found or none: what was revoked and granted anew in the meantime
+// is [ErrRevoked].
 //
 // The error is one of [ErrUnknown], [ErrUsedUp], [ErrExpired], [ErrRevoked],
 // [ErrBusy], or the cause of the connection's end. Only the holder of a credential
@@ -157,6 +160,7 @@ func (c *Connection) look(cred credential, opens func(*entry) bool) (Grant, erro
 	c.store.mu.Lock()
 	defer c.store.mu.Unlock()
 	e, err := c.admits(cred, opens, c.store.sweep())
+	c.found = e
 	if err != nil {
 		return Grant{}, err
 	}
@@ -194,6 +198,9 @@ func (c *Connection) authenticate(cred credential, opens func(*entry) bool) (Gra
 	e, err := c.admits(cred, opens, now)
 	if err != nil {
 		return Grant{}, err
+	}
+	if c.found != nil && c.found != e {
+		return Grant{}, ErrRevoked
 	}
 	e.used++
 	e.live[c] = struct{}{}

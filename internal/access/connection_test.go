@@ -133,6 +133,29 @@ func TestRevokeDuringHandshake(t *testing.T) {
 	}
 }
 
+// What was looked at is what is consumed: a credential that was revoked and
+// granted anew in between, perhaps to another user, keeps its uses.
+func TestGrantedAnewAfterFind(t *testing.T) {
+	s, _ := newStore(t, Config{})
+	mustGrant(t, s, Grant{ID: "a", SecretHash: hashOf("secret")})
+	early, late := mustConnect(t, s), mustConnect(t, s)
+	if g, err := early.FindSecret("secret"); err != nil || g.ID != "a" {
+		t.Fatal(g.ID, err)
+	}
+	if _, err := s.Revoke("a"); err != nil {
+		t.Fatal(err)
+	}
+	mustGrant(t, s, Grant{ID: "b", SecretHash: hashOf("secret")})
+	_, err := early.AuthenticateSecret("secret")
+	wantErr(t, "with what is another grant's now", err, ErrRevoked)
+	if g, err := late.AuthenticateSecret("secret"); err != nil || g.ID != "b" {
+		t.Errorf("%q, %v", g.ID, err)
+	}
+	again := mustConnect(t, s)
+	_, err = again.FindSecret("secret")
+	wantErr(t, "used up", err, ErrUsedUp)
+}
+
 // Only who holds a credential is told what became of it.
 func TestReasonsAreForTheHolder(t *testing.T) {
 	s, clock := newStore(t, Config{})
