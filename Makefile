@@ -59,6 +59,10 @@ demo: build ## Show the main job in a sandbox: a microVM if QEMU is here, else n
 test: ## Unit and conformance tests on this machine, with the race detector.
 	$(GO) test -race -timeout 20m $(TESTFLAGS) ./...
 
+.PHONY: shake
+shake: ## Tests whose goroutines hesitate at random, for races of order: PKG=./client RUN=TestNet COUNT=100 LEVEL=long.
+	$(GO) run ./internal/shake -level $(or $(LEVEL),short) -- -timeout 60m -run '$(RUN)' -count $(or $(COUNT),1) $(or $(PKG),./...)
+
 .PHONY: setup-vm
 setup-vm: ## Install what the microVM needs: QEMU, a kernel, busybox, vhost-device-vsock.
 	scripts/setup-vm.sh
