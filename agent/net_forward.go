@@ -252,7 +252,7 @@ func (f *forward) handle(req *guestdv1.ForwardRequest) error {
 		f.endInput()
 		return nil
 	case *guestdv1.ForwardRequest_Close:
-		f.close()
+		f.close(r.Close.GetAbort())
 		return nil
 	case nil:
 		return invalidRequest("request: is empty or not known to this agent")
@@ -264,7 +264,7 @@ func (f *forward) handle(req *guestdv1.ForwardRequest) error {
 // say so: there it is the end of all.
 func (f *forward) endInput() {
 	if f.datagram {
-		f.close()
+		f.close(false)
 		return
 	}
 	if f.eof {
@@ -280,9 +280,13 @@ func (f *forward) endInput() {
 }
 
 // close closes the connection because the client wants it.
-func (f *forward) close() {
+func (f *forward) close(broken bool) {
 	f.closed.Store(true)
-	_ = f.conn.Close()
+	if broken {
+		reset(f.conn)
+	} else {
+		_ = f.conn.Close()
+	}
 	if !f.eof {
 		f.eof = true
 		close(f.inputDone)

@@ -229,6 +229,17 @@ func TestForwardReset(t *testing.T) {
 		t.Errorf("after close: %v", err)
 	}
 
+	// With abort it is a reset, which comes behind the data.
+	f, conn = a.take(t, l)
+	f.send(t, dataRequest([]byte("all of it")),
+		&guestdv1.ForwardRequest{Request: &guestdv1.ForwardRequest_Close{Close: &guestdv1.ForwardClose{Abort: true}}})
+	if got, err := io.ReadAll(conn); !errors.Is(err, syscall.ECONNRESET) || string(got) != "all of it" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if _, _, err := f.rest(); !errors.Is(err, io.EOF) {
+		t.Errorf("after an abort: %v", err)
+	}
+
 	// The guest's end takes nothing more, but sends on.
 	unix := listenLocal(t, "unix")
 	f, conn = a.take(t, unix)

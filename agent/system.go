@@ -22,7 +22,7 @@ import (
 
 // apiRevision is GetInfoResponse.api_revision: raise it with whatever is added
 // to proto/guestd/v1.
-const apiRevision = 3
+const apiRevision = 4
 
 // systemService is SystemService.
 type systemService struct {

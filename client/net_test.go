@@ -156,9 +156,37 @@ func TestNetEnds(t *testing.T) {
 	if err := near.(interface{ SetLinger(int) error }).SetLinger(0); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := near.Write([]byte("last words")); err != nil {
+		t.Fatal(err)
+	}
 	_ = near.Close()
-	if _, err := io.ReadAll(far); !errors.Is(err, syscall.ECONNRESET) {
-		t.Errorf("closed with a linger of 0: %v", err)
+	if got, err := io.ReadAll(far); !errors.Is(err, syscall.ECONNRESET) || string(got) != "last words" {
+		t.Errorf("closed with a linger of 0: %q, %v", got, err)
+	}
+
+	// Who does not read does not hold it up for long.
+	near, far = meet(t, c, l)
+	if err := near.(interface{ SetLinger(int) error }).SetLinger(0); err != nil {
+		t.Fatal(err)
+	}
+	writing.Go(func() {
+		for {
+			if _, err := near.Write(big); err != nil {
+				return
+			}
+		}
+	})
+	if _, err := io.ReadFull(far, make([]byte, len(big))); err != nil {
+		t.Fatal(err)
+	}
+	_ = near.Close()
+	writing.Wait()
+	_ = far.SetWriteDeadline(time.Now().Add(time.Minute))
+	for err = nil; err == nil; time.Sleep(time.Millisecond) {
+		_, err = far.Write([]byte("x"))
+	}
+	if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+		t.Errorf("reset before all was taken: %v", err)
 	}
 
 	near, far = meet(t, c, l)

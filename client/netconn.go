@@ -15,8 +15,9 @@ import (
 	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
 )
 
-// closeLinger is how long a closed connection goes on sending what was written.
-const closeLinger = 10 * time.Second
+// How long a closed connection goes on sending what was written; closeLinger if
+// its end is one in order, resetLinger if it is a reset.
+const closeLinger, resetLinger = 10 * time.Second, 2 * time.Second
 
 // netConn is a connection into the guest. Two goroutines of the client's serve
 // it, one for each direction; they end with the call.
@@ -32,7 +33,7 @@ type netConn struct {
 
 	closeOnce sync.Once
 	linger    *time.Timer // runs from Close on, and ends the call
-	reset     atomic.Bool // Close is to end the call at once
+	reset     atomic.Bool // Close is to reset
 }
 
 // newNetConn owns the call. It fails if the client is closed.
@@ -135,7 +136,8 @@ func (n *netConn) send() {
 			step = n.out.afterEOF()
 		}
 		if step == sendClose {
-			_ = n.call.Send(&guestdv1.ForwardRequest{Request: &guestdv1.ForwardRequest_Close{Close: &guestdv1.ForwardClose{}}})
+			end := &guestdv1.ForwardClose{Abort: n.reset.Load()}
+			_ = n.call.Send(&guestdv1.ForwardRequest{Request: &guestdv1.ForwardRequest_Close{Close: end}})
 			_ = n.call.CloseSend()
 		}
 		return
@@ -182,21 +184,22 @@ func (n *netConn) Close() error {
 	n.closeOnce.Do(func() {
 		err = nil
 		// Before the queues: then the call may end at any moment.
-		n.linger.Reset(closeLinger)
+		linger := closeLinger
+		if n.reset.Load() {
+			linger = resetLinger
+		}
+		n.linger.Reset(linger)
 		n.in.closeLocal()
 		n.in.drop()
-		if n.reset.Load() {
-			n.out.end(net.ErrClosed) // or it would send a close
-			n.cancel()
-		}
 		n.out.closeLocal()
 	})
 	return n.wrap("close", err)
 }
 
-// SetLinger, with 0, makes Close discard what was not sent and reset the
-// connection, as that of *net.TCPConn does; any other value is the default
-// again.
+// SetLinger, with 0, makes Close reset the connection, as that of *net.TCPConn
+// does. Unlike there the reset comes behind what was written, of which only what
+// the guest's end has not taken within two seconds is lost. Any other value is
+// the default again.
 func (n *netConn) SetLinger(seconds int) error {
 	n.reset.Store(seconds == 0)
 	return nil

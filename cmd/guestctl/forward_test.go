@@ -17,6 +17,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -243,6 +244,48 @@ func TestForward(t *testing.T) {
 			_, err := os.Lstat(path)
 			return errors.Is(err, os.ErrNotExist)
 		})
+	}
+}
+
+// Who closes a connection with something unread in it resets it. What was said
+// before arrives all the same, as without a forward between.
+func TestForwardUnread(t *testing.T) {
+	socket := newAgent(t)
+	server, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	_, port, _ := net.SplitHostPort(server.Addr().String())
+	f := startForward(t, socket, 2, "0:"+port, "-R", "0:"+port)
+	for i := range 100 {
+		conn, err := net.Dial("tcp", f.lines[i%2].Listen)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		accepted, err := server.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer accepted.Close()
+		ends := [2]net.Conn{conn, accepted}
+		talks, hears := ends[i/2%2], ends[1-i/2%2]
+		_ = talks.SetDeadline(time.Now().Add(time.Minute))
+		_ = hears.SetDeadline(time.Now().Add(time.Minute))
+		if _, err := io.WriteString(hears, "220 ready"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(talks, make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(talks, "last words"); err != nil {
+			t.Fatal(err)
+		}
+		_ = talks.Close()
+		if got, err := io.ReadAll(hears); string(got) != "last words" || err != nil && !errors.Is(err, syscall.ECONNRESET) {
+			t.Fatalf("forward %d, end %d: %q, %v", i%2, i/2%2, got, err)
+		}
 	}
 }
 

@@ -98,9 +98,12 @@ func (s *suite) netReset(t *testing.T) {
 	if err := dialed.(interface{ SetLinger(int) error }).SetLinger(0); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := dialed.Write([]byte("last words")); err != nil {
+		t.Fatal(err)
+	}
 	dialed.Close()
-	if _, err := io.ReadAll(accepted); !errors.Is(err, syscall.ECONNRESET) {
-		t.Errorf("a reset is read as %v", err)
+	if got, err := io.ReadAll(accepted); !errors.Is(err, syscall.ECONNRESET) || string(got) != "last words" {
+		t.Errorf("a reset is read as %q, %v", got, err)
 	}
 	// A close is an end, behind all that was written.
 	dialed, accepted = s.netPair(t, l)

@@ -472,7 +472,11 @@ func (*ForwardEof) Descriptor() ([]byte, []int) {
 
 // ForwardClose is the end of both.
 type ForwardClose struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The guest's end is to see a reset, where its network has one, behind what
+	// was sent before. To cancel the call resets too, but overtakes that. An agent
+	// before API revision 4 closes in order.
+	Abort         bool `protobuf:"varint,1,opt,name=abort,proto3" json:"abort,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -505,6 +509,13 @@ func (x *ForwardClose) ProtoReflect() protoreflect.Message {
 // Deprecated: Use ForwardClose.ProtoReflect.Descriptor instead.
 func (*ForwardClose) Descriptor() ([]byte, []int) {
 	return file_guestd_v1_net_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ForwardClose) GetAbort() bool {
+	if x != nil {
+		return x.Abort
+	}
+	return false
 }
 
 type ListenRequest struct {
@@ -1097,8 +1108,9 @@ const file_guestd_v1_net_proto_rawDesc = "" +
 	"\rlocal_address\x18\x01 \x01(\tR\flocalAddress\x12%\n" +
 	"\x0eremote_address\x18\x02 \x01(\tR\rremoteAddress\"\f\n" +
 	"\n" +
-	"ForwardEof\"\x0e\n" +
-	"\fForwardClose\"\xa2\x01\n" +
+	"ForwardEof\"$\n" +
+	"\fForwardClose\x12\x14\n" +
+	"\x05abort\x18\x01 \x01(\bR\x05abort\"\xa2\x01\n" +
 	"\rListenRequest\x12\x18\n" +
 	"\anetwork\x18\x01 \x01(\tR\anetwork\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x1f\n" +
