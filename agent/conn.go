@@ -74,8 +74,10 @@ func (c *connection) Close() error {
 
 	err := c.Conn.Close()
 	if first {
-		close(c.gone)
+		// Who waits for the keeper, which ends with gone, has waited for the
+		// hooks as well: they are under way by then.
 		c.owner.ended(c, hooks)
+		close(c.gone)
 	}
 	return err
 }

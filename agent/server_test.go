@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -189,6 +190,42 @@ func TestConnectionHooks(t *testing.T) {
 	if connectionOf(context.Background()) != nil {
 		t.Error("a context without a call has a connection")
 	}
+}
+
+// TestHooksAreAwaited: gRPC may be through with a connection that one of its
+// goroutines is still closing. The server's end waits for the hooks all the same.
+func TestHooksAreAwaited(t *testing.T) {
+	cs := &connections{log: slog.New(slog.DiscardHandler), keepAlive: keepAlive{time.Hour, time.Hour}}
+	near, far := net.Pipe()
+	defer far.Close()
+	c, _ := cs.accept(near)
+	var called atomic.Bool
+	c.onClose(func() { called.Store(true) })
+	cs.mu.Lock() // so that what closes the connection waits in the middle
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		_ = c.Close()
+	}()
+	if _, err := far.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("the peer reads %v", err)
+	}
+	awaited := make(chan bool)
+	go func() {
+		cs.running.Wait()
+		awaited <- called.Load()
+	}()
+	select {
+	case <-awaited:
+		t.Error("the end did not wait for the closing")
+		cs.mu.Unlock()
+	case <-time.After(100 * time.Millisecond): // given a moment to go wrong
+		cs.mu.Unlock()
+		if !<-awaited {
+			t.Error("the end did not wait for the hook")
+		}
+	}
+	<-closed
 }
 
 // TestSilentConnections: peers that say nothing, or half of a handshake, hold
