@@ -21,11 +21,14 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
 
 	"github.com/guestd/guestd/agent"
 	"github.com/guestd/guestd/client"
 	"github.com/guestd/guestd/internal/access"
 	"github.com/guestd/guestd/internal/access/accesstest"
+	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
 )
 
 // sshGuest is an agent with an SSH door, both in this process.
@@ -371,5 +374,35 @@ func TestDialSSHFails(t *testing.T) {
 				t.Errorf("grants are left: %+v", grants)
 			}
 		})
+	}
+}
+
+// A grant that was made is not left behind when its answer comes too late.
+func TestDialSSHGivenUp(t *testing.T) {
+	store, err := access.New(access.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(within(t))
+	late := func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+		if method != guestdv1.AccessService_CreateGrant_FullMethodName {
+			return invoke(ctx, method, req, reply, cc, opts...)
+		}
+		if err := invoke(context.WithoutCancel(ctx), method, req, reply, cc, opts...); err != nil {
+			return err
+		}
+		cancel()
+		return status.FromContextError(ctx.Err()).Err()
+	}
+	c, _ := liveAgent(t, agent.Config{Access: store}, client.Config{DialOptions: []grpc.DialOption{grpc.WithUnaryInterceptor(late)}})
+	dial := func(context.Context) (net.Conn, error) {
+		t.Error("it is dialed")
+		return nil, net.ErrClosed
+	}
+	if _, err := c.DialSSH(ctx, dial, client.Grant{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	if grants := store.Grants(); len(grants) != 0 {
+		t.Errorf("grants are left: %+v", grants)
 	}
 }

@@ -54,6 +54,9 @@ func (c *Client) DialSSH(
 	}
 	info, err := c.Grant(ctx, grant)
 	if err != nil {
+		if ctx.Err() != nil || errors.Is(err, ErrUnavailable) {
+			c.disown(ctx, grant.Key) // it may have been made all the same
+		}
 		return nil, err
 	}
 	conn, err := dialSSH(ctx, dial, signer, info)
@@ -73,6 +76,28 @@ func (c *Client) takeBack(ctx context.Context, id string) error {
 		return nil // an agent that is gone has taken its grants along
 	}
 	return c.mapError("revoke", id, err)
+}
+
+// disown revokes the grant of a key, if there is one: its maker was not told. The
+// agent may just be at it, so that a grant which is not there is looked for again,
+// for a quarter of a second in all. It goes by the key, as the id that was asked
+// for may be another grant's.
+func (c *Client) disown(ctx context.Context, key ssh.PublicKey) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeTimeout)
+	defer cancel()
+	for attempt := range 8 {
+		pause(ctx, attempt)
+		grants, err := c.Grants(ctx)
+		if err != nil {
+			return // an agent that is gone has taken its grants along
+		}
+		for _, g := range grants {
+			if g.Fingerprint == ssh.FingerprintSHA256(key) {
+				_ = c.takeBack(ctx, g.ID) // the error of the dial is the one to tell
+				return
+			}
+		}
+	}
 }
 
 // dialSSH connects with a credential that has been granted.

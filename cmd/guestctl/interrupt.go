@@ -28,16 +28,26 @@ func interruptible(ctx context.Context) (context.Context, *interruption) {
 	i := &interruption{cancel: cancel, released: make(chan struct{})}
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	i.watcher.Go(func() {
-		defer signal.Stop(signals)
-		select {
-		case s := <-signals:
-			number, _ := s.(syscall.Signal)
-			cancel(&signalError{number})
-		case <-i.released:
-		}
-	})
+	i.watcher.Go(func() { i.watch(signals) })
 	return ctx, i
+}
+
+// watch ends the context at a signal, up to the release.
+func (i *interruption) watch(signals chan os.Signal) {
+	defer signal.Stop(signals)
+	var s os.Signal
+	select {
+	case s = <-signals:
+	case <-i.released:
+		// What came before the release is nobody else's.
+		select {
+		case s = <-signals:
+		default:
+			return
+		}
+	}
+	number, _ := s.(syscall.Signal)
+	i.cancel(&signalError{number})
 }
 
 // handOver leaves signals to the command, which has asked for them already.

@@ -64,3 +64,20 @@ func TestSignalsEndAHangingStart(t *testing.T) {
 		cancel(nil)
 	}
 }
+
+// TestSignalBeforeTheHandOver: one that came before a command took signals over
+// is not lost because nobody had looked yet.
+func TestSignalBeforeTheHandOver(t *testing.T) {
+	for range 50 { // of two things that are there a select takes either
+		ctx, cancel := context.WithCancelCause(t.Context())
+		i := &interruption{cancel: cancel, released: make(chan struct{})}
+		signals := make(chan os.Signal, 1)
+		signals <- syscall.SIGTERM
+		close(i.released)
+		i.watch(signals)
+		if s, ok := errors.AsType[*signalError](context.Cause(ctx)); !ok || s.signal != syscall.SIGTERM {
+			t.Fatalf("the context's end is %v", context.Cause(ctx))
+		}
+		cancel(nil)
+	}
+}
