@@ -219,9 +219,8 @@ func TestFileHandleLimit(t *testing.T) {
 	c := serveFiles(t)
 	path := filepath.Join(c.dir, "file")
 	var err error
-	ctx := testContext(t)
 	for opened := 0; err == nil && opened <= maxOpenFiles; opened++ {
-		_, err = c.OpenFile(ctx, &guestdv1.OpenFileRequest{Path: path, Write: true, Create: true})
+		_, err = c.OpenFile(testContext(t), &guestdv1.OpenFileRequest{Path: path, Write: true, Create: true})
 	}
 	wantFailure(t, err, codes.ResourceExhausted, guestdv1.ErrorReason_ERROR_REASON_LIMIT_REACHED)
 	check(t, "what needs no handle")(c.Stat(testContext(t), &guestdv1.StatRequest{Path: path}))

@@ -87,7 +87,7 @@ func TestHalfClose(t *testing.T) {
 func fill(t *testing.T, c net.Conn) (n int) {
 	t.Helper()
 	buf := make([]byte, 4096)
-	for stuck := 0; stuck < 3; { // a busy machine moves slowly
+	for stuck := 0; stuck < 10; { // a busy machine moves slowly
 		_ = c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
 		k, err := c.Write(buf)
 		n += k
@@ -218,7 +218,7 @@ func TestFirecrackersConnectionLimit(t *testing.T) {
 }
 
 // The throttle holds back the stream: a fast one delivers in no time what a
-// slow one takes half a second for.
+// slow one takes half a second for, unless the machine has other things to do.
 func TestSlowReader(t *testing.T) {
 	measure := func(rate int, toHost bool) time.Duration {
 		cfg := muxtest.Config{ToGuestRate: rate}
@@ -238,9 +238,15 @@ func TestSlowReader(t *testing.T) {
 		return time.Since(start)
 	}
 	for _, toHost := range []bool{true, false} {
-		slow, fast := measure(16_000, toHost), measure(16_000_000, toHost)
-		if slow < 400*time.Millisecond || slow < fast {
-			t.Errorf("to host %v: slow %v, fast %v", toHost, slow, fast)
+		slow := measure(16_000, toHost)
+		if slow < 400*time.Millisecond {
+			t.Errorf("to host %v: slow took %v", toHost, slow)
+		}
+		for ctx := testContext(t); measure(16_000_000, toHost) > slow; {
+			if ctx.Err() != nil {
+				t.Errorf("to host %v: fast never took less than %v", toHost, slow)
+				break
+			}
 		}
 	}
 }
