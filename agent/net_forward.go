@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -45,6 +46,7 @@ type forward struct {
 	// The direction into the guest, which belongs to the goroutine that
 	// receives until inputDone is closed.
 	inputDone chan struct{} // closed when nothing more comes
+	writing   sync.Mutex    // held from a write to the note of its error
 	inputErr  error         // why the guest's end did not take it all; or nil
 	eof       bool          // inputDone is closed
 	pieces    [][]byte      // scratch
@@ -180,13 +182,19 @@ func (f *forward) read(raw syscall.RawConn) (b *[]byte, err error) {
 		}
 		return !errors.Is(err, unix.EAGAIN)
 	})
+	ended := rawErr == nil && err == nil && n == 0 && !f.datagram
+	if ended {
+		pool.Put(b)
+		if f.wasReset(raw) {
+			err = unix.ECONNRESET
+		}
+	}
 	switch {
 	case rawErr != nil:
 		return nil, rawErr
 	case err != nil:
 		return nil, &net.OpError{Op: "read", Net: f.conn.LocalAddr().Network(), Err: os.NewSyscallError("read", err)}
-	case n == 0 && !f.datagram:
-		pool.Put(b)
+	case ended:
 		return nil, io.EOF
 	case n <= smallRead:
 		// Thousands of these may be under way at once, but few of the others:
@@ -198,6 +206,24 @@ func (f *forward) read(raw syscall.RawConn) (b *[]byte, err error) {
 	}
 	*b = (*b)[:n]
 	return b, nil
+}
+
+// wasReset reports whether what reads as the end of the guest's end was a reset.
+// The kernel tells of one once, to who comes first: when that was a write, there
+// is no more to read than an end.
+func (f *forward) wasReset(raw syscall.RawConn) bool {
+	const tcpClose = 7 // TCP_CLOSE of Linux's tcp_states.h
+	closed := false
+	_ = raw.Control(func(fd uintptr) {
+		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		closed = err == nil && info.State == tcpClose
+	})
+	if !closed {
+		return false // or the lock might have to be waited for
+	}
+	f.writing.Lock()
+	defer f.writing.Unlock()
+	return errors.Is(f.inputErr, unix.ECONNRESET)
 }
 
 // smallRead is what is worth a copy, so as not to keep a large buffer for it.
@@ -317,6 +343,8 @@ func (f *forward) write(pieces [][]byte, size int) error {
 		_, _ = f.conn.Write(f.scratch) // datagrams may be lost
 		return nil
 	}
+	f.writing.Lock()
+	defer f.writing.Unlock()
 	list := net.Buffers(pieces)
 	_, f.inputErr = list.WriteTo(f.conn)
 	return nil

@@ -16,6 +16,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"github.com/guestd/guestd/internal/wire"
 	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
 )
 
@@ -259,6 +260,49 @@ func TestForwardReset(t *testing.T) {
 		t.Errorf("%q came", got)
 	}
 	wantFailure(t, err, codes.FailedPrecondition, guestdv1.ErrorReason_ERROR_REASON_SYSTEM, "errno", "EPIPE")
+}
+
+// A reset that a write has met is one to who reads after that, though the kernel
+// tells of it once; an end in order stays one, whatever was written after it.
+func TestForwardResetMetByAWrite(t *testing.T) {
+	l := listenLocal(t, "tcp")
+	for _, test := range []struct {
+		linger int
+		met    error // by the write
+		read   error
+	}{
+		{0, syscall.ECONNRESET, syscall.ECONNRESET},
+		{-1, syscall.EPIPE, io.EOF},
+	} {
+		conn, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		far, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(far.(*net.TCPConn).SetLinger(test.linger), far.Close()); err != nil {
+			t.Fatal(err)
+		}
+		f := &forward{service: &netService{pool: new(wire.Pool)}, conn: conn}
+		for f.inputErr == nil {
+			if err := f.write([][]byte{{'x'}}, 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !errors.Is(f.inputErr, test.met) {
+			t.Fatalf("the write met %v, not %v", f.inputErr, test.met)
+		}
+		raw, err := conn.(syscall.Conn).SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.read(raw); !errors.Is(err, test.read) {
+			t.Errorf("after %v it reads %v, not %v", test.met, err, test.read)
+		}
+	}
 }
 
 func TestForwardUDP(t *testing.T) {
