@@ -99,7 +99,9 @@ func (d *fileDownload) openResumable(dir, base string) (*os.File, error) {
 		return nil, &fs.PathError{Op: "resume", Path: name, Err: firstError(err, ErrWrongType)}
 	}
 	claim, err := os.OpenFile(name, os.O_RDONLY|oNoFollow, 0)
-	if err == nil && lockFile(claim) && isNamed(claim, name) && isNamed(part, name) {
+	// Another's part, which was made when ours had been moved to its place, is not
+	// to be locked for a moment either: its maker would leave it behind.
+	if err == nil && isOpenedTwice(claim, part) && lockFile(claim) && isNamed(part, name) {
 		d.claim = claim
 		return part, nil
 	}
@@ -108,6 +110,13 @@ func (d *fileDownload) openResumable(dir, base string) (*os.File, error) {
 	}
 	part.Close()
 	return nil, nil
+}
+
+// isOpenedTwice reports whether two open files are one.
+func isOpenedTwice(a, b *os.File) bool {
+	infoA, errA := a.Stat()
+	infoB, errB := b.Stat()
+	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
 }
 
 // isNamed reports whether a path still names an open file, which who had it
