@@ -127,7 +127,7 @@ func TestForwards(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := muxtest.Start(t, cfg)
 			host, guest := connect(t, m, m.Listen(1024))
-			data := bytes.Repeat([]byte("0123456789abcdef"), 1<<12)
+			data := bytes.Repeat([]byte("0123456789abcdef"), 1<<10+1) // more than one read of the multiplexer's
 			for _, dir := range []struct{ from, to net.Conn }{{host, guest}, {guest, host}} {
 				sent := make(chan error, 1)
 				go func() {
