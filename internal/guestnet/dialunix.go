@@ -26,21 +26,21 @@ func (d *Dialer) dialUnix(ctx context.Context, address string) (net.Conn, error)
 	if err := checkUnix(address); err != nil {
 		return nil, err
 	}
+	var full error // of the last attempt
 	for wait := backlogWait; ; wait = min(2*wait, maxBacklogWait) {
-		if err := ctx.Err(); err != nil {
-			return nil, opError("dial", address, context.Cause(ctx))
+		if ctx.Err() != nil {
+			// What kept the caller waiting says more than that it waited.
+			return nil, opError("dial", address, errors.Join(context.Cause(ctx), full))
 		}
-		conn, err := d.connectUnix(address)
-		if !errors.Is(err, unix.EAGAIN) {
-			return conn, opError("dial", address, err)
+		var conn net.Conn
+		if conn, full = d.connectUnix(address); !errors.Is(full, unix.EAGAIN) {
+			return conn, opError("dial", address, full)
 		}
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			// What kept the caller waiting says more than that it waited.
-			return nil, opError("dial", address, errors.Join(context.Cause(ctx), err))
 		}
 	}
 }
