@@ -204,3 +204,51 @@ func TestWaitHonoursContext(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// waitingContext says when somebody waits for its end.
+type waitingContext struct {
+	context.Context
+	waits func()
+}
+
+func (c waitingContext) Done() <-chan struct{} {
+	c.waits()
+	return c.Context.Done()
+}
+
+// A start that is given up does not take another one of the same id with it.
+func TestIdempotentStartGivenUp(t *testing.T) {
+	tab := newTable(t, testConfig())
+	for range cap(tab.forks) { // no fork has its turn
+		tab.forks <- struct{}{}
+	}
+	spec := Spec{ID: "job", Args: []string{"true"}}
+	ctx, giveUp := context.WithCancel(testContext(t))
+	first := make(chan error)
+	began := make(chan struct{})
+	go func() {
+		_, _, err := tab.Start(waitingContext{ctx, sync.OnceFunc(func() { close(began) })}, spec)
+		first <- err
+	}()
+	<-began
+	joined := make(chan struct{})
+	second := make(chan error)
+	go func() {
+		p, started, err := tab.Start(waitingContext{testContext(t), sync.OnceFunc(func() { close(joined) })}, spec)
+		if err == nil && (!started || p.ID() != "job") {
+			err = errors.New("it is another process")
+		}
+		second <- err
+	}()
+	<-joined
+	giveUp()
+	if err := <-first; !errors.Is(err, context.Canceled) {
+		t.Errorf("given up: %v", err)
+	}
+	for range cap(tab.forks) {
+		<-tab.forks
+	}
+	if err := <-second; err != nil {
+		t.Errorf("not given up: %v", err)
+	}
+}

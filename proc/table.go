@@ -180,16 +180,20 @@ func (t *Table) start(ctx context.Context, spec Spec, attach func(*output) error
 		return nil, false, err
 	}
 	s, mine, err := t.reserve(spec)
-	if err != nil {
-		return nil, false, err
-	}
-	if !mine {
+	for err == nil && !mine {
 		select {
 		case <-s.ready:
-			return s.p, false, s.err
 		case <-ctx.Done():
 			return nil, false, ctx.Err()
 		}
+		if !errors.Is(s.err, context.Canceled) && !errors.Is(s.err, context.DeadlineExceeded) {
+			return s.p, false, s.err
+		}
+		// Who began to start it has given up; this caller has not.
+		s, mine, err = t.reserve(spec)
+	}
+	if err != nil {
+		return nil, false, err
 	}
 	p, err := t.launch(ctx, &s.spec, attach)
 	if errors.Is(err, syscall.ENOSYS) && t.dropHierarchy() {
