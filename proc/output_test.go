@@ -384,3 +384,35 @@ func TestExitAfterOutput(t *testing.T) {
 	}
 	all.Wait()
 }
+
+// A pump that has read everything but is long in seeing the end is not somebody
+// who holds the output.
+func TestExitWaitsForALatePump(t *testing.T) {
+	cfg := testConfig()
+	cfg.Drain = time.Millisecond
+	tab := newTable(t, cfg)
+	p := mustStart(t, tab, Spec{Args: []string{"cat"}, Stdin: StdinPipe})
+	write := func(n int) {
+		t.Helper()
+		end := p.Info().Stdout.End + uint64(n)
+		if _, err := p.Write(testContext(t), make([]byte, n)); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "it is printed", func() bool { return p.Info().Stdout.End == end })
+	}
+	write(1)
+	// A full ring asks for more before it is read into again.
+	tab.budget.mu.Lock()
+	write(minRing - 1)
+	if err := p.CloseStdin(); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-p.Done():
+	case <-time.After(20 * drainBound * cfg.Drain):
+	}
+	tab.budget.mu.Unlock()
+	if e := mustWait(t, p); e.OutputHeld || !e.Success() {
+		t.Errorf("exit %+v", e)
+	}
+}

@@ -118,9 +118,10 @@ func (p *Process) drain() bool {
 		case <-tick.C:
 		}
 		now := p.out.written()
-		if now == before && p.io.unread() && !p.out.stalled() {
+		if now == before && (p.io.unread() || p.io.hungUp()) && !p.out.stalled() {
 			// On a busy machine a pump may be long in having its turn. What
-			// was printed before the exit is not held by anybody.
+			// was printed before the exit, and the end of it, are not held by
+			// anybody.
 			continue
 		}
 		// Silence alone says little: a child that the agent just forked for
