@@ -3,6 +3,7 @@
 package proc
 
 import (
+	"bufio"
 	"context"
 	"io"
 	"net"
@@ -10,7 +11,6 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"testing"
-	"time"
 )
 
 func TestHTTPStatus(t *testing.T) {
@@ -41,8 +41,16 @@ func TestHTTPStatusSilentServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
-	defer cancel()
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		defer cancel()
+		if c, err := l.Accept(); err == nil {
+			defer c.Close()
+			_, _ = bufio.NewReader(c).ReadString('\n') // it has been asked
+			cancel()
+			_, _ = io.Copy(io.Discard, c)
+		}
+	}()
 	if status, err := httpStatus(ctx, &url.URL{Scheme: "http", Host: l.Addr().String()}); err == nil {
 		t.Errorf("a silent server gave %d", status)
 	}

@@ -49,15 +49,20 @@ func TestCloseAbandons(t *testing.T) {
 }
 
 func TestShutdown(t *testing.T) {
-	tab := newTable(t, testConfig())
+	cfg := testConfig()
+	cfg.KillGrace = time.Hour // what ends it is the context
+	tab := newTable(t, cfg)
 	polite := mustStart(t, tab, Spec{Script: "trap 'exit 4' TERM; echo; while :; do sleep 0.01; done", Shell: "/bin/sh"})
 	rude := mustStart(t, tab, Spec{Args: helperArgs(t, "ignore-term")})
 	for _, p := range []*Process{polite, rude} {
 		eventually(t, "it is ready", func() bool { return p.Info().Stdout.End > 0 })
 	}
-	ctx, cancel := context.WithTimeout(testContext(t), time.Second)
-	defer cancel()
-	if err := tab.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+	ctx, cancel := context.WithCancel(testContext(t))
+	go func() {
+		defer cancel()
+		<-polite.Done()
+	}()
+	if err := tab.Shutdown(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("shutdown: %v", err)
 	}
 	if e := mustWait(t, polite); e.Code != 4 {

@@ -3,6 +3,7 @@
 package proc
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"path/filepath"
@@ -19,7 +20,8 @@ func TestTimeout(t *testing.T) {
 	if !e.TimedOut || e.Signal != syscall.SIGTERM {
 		t.Errorf("exit %+v", e)
 	}
-	_, e = timeOut(t, tab, Spec{Script: "trap 'exit 9' TERM; echo ready; sleep 1000 & wait"})
+	// One that takes its time to follow has it.
+	_, e = timeOut(t, tab, Spec{Script: "trap 'exit 9' TERM; echo ready; sleep 1000 & wait", KillGrace: time.Minute})
 	if !e.TimedOut || e.Code != 9 {
 		t.Errorf("exit %+v", e)
 	}
@@ -41,7 +43,7 @@ func TestTimeout(t *testing.T) {
 // longer until the script was ready before it.
 func timeOut(t *testing.T, tab *Table, s Spec) (*Process, Exit) {
 	t.Helper()
-	s.Shell, s.KillGrace = "/bin/sh", 20*time.Millisecond
+	s.Shell, s.KillGrace = "/bin/sh", cmp.Or(s.KillGrace, 20*time.Millisecond)
 	for s.Timeout = 50 * time.Millisecond; ; s.Timeout *= 3 {
 		p := mustStart(t, tab, s)
 		e := mustWait(t, p)
