@@ -31,17 +31,25 @@ const (
 	roleBare     = "bare"
 )
 
-// testGrace is what PID 1 gives processes in these tests.
-const testGrace = 300 * time.Millisecond
+// What PID 1 gives processes in these tests, where the agent has one that
+// ignores the request, and where everybody follows it.
+const (
+	shortGrace = 300 * time.Millisecond
+	longGrace  = time.Minute
+)
 
 func TestMain(m *testing.M) {
 	switch os.Getenv(roleVariable) {
 	case roleInit:
+		grace := longGrace
+		if os.Args[1] == roleStubborn {
+			grace = shortGrace
+		}
 		status, err := Run(Config{
 			Command:   func(Options) []string { return os.Args[1:] },
 			Env:       []string{roleVariable + "=" + roleAgent},
 			Container: true,
-			Grace:     testGrace,
+			Grace:     grace,
 		})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -119,7 +127,7 @@ func (m *machine) read(out io.Reader) {
 // expect returns the first line with the prefix, without it.
 func (m *machine) expect(prefix string) string {
 	m.t.Helper()
-	timeout := time.After(time.Minute)
+	timeout := time.After(5 * time.Minute)
 	var seen []string
 	for {
 		select {
@@ -173,7 +181,7 @@ func agentMain(what string) int {
 	case "die":
 		fmt.Println("life", os.Getpid())
 		os.Exit(7)
-	case "stubborn":
+	case roleStubborn:
 		if err := self(roleStubborn).Start(); err != nil {
 			fmt.Println(err)
 		}
@@ -346,13 +354,13 @@ func TestAgentAsksForTheEnd(t *testing.T) {
 
 // A process that ignores SIGTERM gets SIGKILL after the grace.
 func TestEndKillsTheStubborn(t *testing.T) {
-	m := boot(t, "stubborn")
+	m := boot(t, roleStubborn)
 	m.expect("stubborn ")
 	start := time.Now()
 	m.signal(syscall.SIGTERM)
 	m.end(0)
-	if took := time.Since(start); took < testGrace {
-		t.Errorf("ended after %v, before the grace of %v", took, testGrace)
+	if took := time.Since(start); took < shortGrace {
+		t.Errorf("ended after %v, before the grace of %v", took, shortGrace)
 	}
 }
 
