@@ -85,6 +85,8 @@ type Watcher struct {
 	queue []queued // not yet returned by Next
 	gone  bool     // nothing more will come
 
+	hasLinks bool // the watched path's file system counts its links
+
 	// Names that were reported because their new directory was listed, and
 	// whose own event may still be in the kernel's queue.
 	listed, listedBefore map[listedName]struct{}

@@ -158,6 +158,25 @@ func TestWatchFile(t *testing.T) {
 	}
 }
 
+// The kernel tells that a file has lost a link before it takes the name away: who
+// looks in between still finds the file, without links.
+func TestWatchFileOnItsWayOut(t *testing.T) {
+	f, dir := ownFS(t)
+	path := filepath.Join(dir, "file")
+	mustWrite(t, path, "")
+	held, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	// A name that goes on to lead to the file.
+	w := watch(t, f, fmt.Sprintf("/proc/self/fd/%d", held.Fd()), WatchOptions{Kinds: []EventKind{EventAttrib}})
+	must(t, os.Chmod(path, 0o600))
+	wantEvents(t, w, "attrib .")
+	must(t, os.Remove(path))
+	wantEvents(t, w, "gone .")
+}
+
 func TestWatchGone(t *testing.T) {
 	f, dir := ownFS(t)
 	for name, act := range map[string]func(string) error{

@@ -32,6 +32,9 @@ func (w *Watcher) begin(ended func() error) error {
 	}
 	w.tree.root.wd = wd
 	w.tree.byWD[wd] = w.tree.root
+	var info FileInfo
+	err = statInto(&info, unix.AT_FDCWD, w.tree.abs, 0)
+	w.hasLinks = err == nil && info.Nlink > 0
 	if !w.opts.Recursive {
 		return nil
 	}
@@ -230,8 +233,11 @@ func (w *Watcher) selfEvent(dir *watchDir, mask uint32) {
 	case mask&unix.IN_CLOSE_WRITE != 0:
 		w.push(Event{Kind: EventCloseWrite, Path: ".", IsDir: isDir})
 	case mask&unix.IN_ATTRIB != 0:
+		// The kernel tells that the file has lost a link before it takes the
+		// name away: who looks in between finds the file, without links.
 		var info FileInfo
-		if err := statInto(&info, unix.AT_FDCWD, w.tree.abs, 0); errors.Is(err, unix.ENOENT) {
+		err := statInto(&info, unix.AT_FDCWD, w.tree.abs, 0)
+		if errors.Is(err, unix.ENOENT) || err == nil && info.Nlink == 0 && w.hasLinks {
 			w.end()
 			return
 		}
