@@ -152,10 +152,16 @@ func testStop(t *testing.T, b *Box, c *client.Client) {
 	if _, err := io.ReadFull(out, make([]byte, len("ready"))); err != nil {
 		t.Fatal(err)
 	}
-	namespace, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", b.Pid()))
+	own := fmt.Sprintf("/proc/%d/ns/pid", b.Pid())
+	namespace, err := os.Readlink(own)
 	if err != nil {
 		t.Fatal(err)
 	}
+	held, err := os.Open(own) // or somebody else's may get its number
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
 	if err := b.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
