@@ -73,8 +73,9 @@ type DownloadOptions struct {
 //
 // A file, and a directory that does not exist yet, takes its place in one step
 // when it is complete; until then an existing file stays as it was. An existing
-// directory is merged into, file by file. If the connection breaks, a file
-// continues where it was.
+// directory is merged into, file by file. A file is never put in the place of
+// anything else, such as a device: that is [ErrWrongType]. If the connection
+// breaks, a file continues where it was.
 //
 // The guest is not trusted: whatever it sends, nothing outside localPath is
 // touched.

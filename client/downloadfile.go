@@ -72,7 +72,9 @@ func (d *fileDownload) openPart() (*os.File, error) {
 	if base == "" {
 		return nil, &fs.PathError{Op: "download", Path: d.to, Err: fs.ErrInvalid}
 	}
-	if info, err := os.Stat(d.to); err == nil && info.IsDir() {
+	// What is moved to a device's name takes its place: root would be without
+	// /dev/null.
+	if info, err := os.Stat(d.to); err == nil && !info.Mode().IsRegular() {
 		return nil, &fs.PathError{Op: "download", Path: d.to, Err: ErrWrongType}
 	}
 	if d.options.Resume {

@@ -438,6 +438,17 @@ func TestTransferErrors(t *testing.T) {
 	if _, err := c.Download(ctx, "/dev/zero", filepath.Join(dir, "x"), client.DownloadOptions{}); !errors.Is(err, client.ErrWrongType) {
 		t.Errorf("%v", err)
 	}
+	// As /dev/null is for root: it stays what it is.
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Download(ctx, random(t, 10), fifo, client.DownloadOptions{}); !errors.Is(err, client.ErrWrongType) {
+		t.Errorf("%v", err)
+	}
+	if info, err := os.Lstat(fifo); err != nil || info.Mode().Type() != fs.ModeNamedPipe {
+		t.Errorf("%v, %v", info, err)
+	}
 	if _, err := c.Download(ctx, random(t, 1000), filepath.Join(dir, "x"), client.DownloadOptions{MaxBytes: 999}); !errors.Is(err, client.ErrLimit) {
 		t.Errorf("%v", err)
 	}
