@@ -48,7 +48,7 @@ func openFDs() map[string]string {
 
 func leaks(before map[string]string) error {
 	var left []string
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); runtime.Gosched() {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); runtime.Gosched() {
 		left = nil
 		for fd, target := range openFDs() {
 			if before[fd] != target {

@@ -143,12 +143,36 @@ func fifoTransfer(t *testing.T, f *FS) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.AfterFunc(20*time.Millisecond, cancel)
+	full := make(chan struct{})
+	go func() {
+		defer close(full)
+		defer cancel()
+		awaitFull(t, stuck)
+	}()
 	var we *WriteError
 	if _, err := w.Write(data); !errors.Is(err, context.Canceled) || !errors.As(err, &we) || we.Written == 0 {
 		t.Errorf("canceled: %v", err)
 	}
+	<-full
 	must(t, w.Abort())
+}
+
+// awaitFull waits until a FIFO holds as much as it can, or for very long.
+func awaitFull(t *testing.T, r *Reader) {
+	var holds, capacity int
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		must(t, r.w.control(func(fd int) (err error) {
+			if holds, err = unix.IoctlGetInt(fd, unix.TIOCINQ); err != nil { // FIONREAD
+				return err
+			}
+			capacity, err = unix.FcntlInt(uintptr(fd), unix.F_GETPIPE_SZ, 0)
+			return err
+		}))
+		if holds == capacity {
+			return
+		}
+	}
+	t.Errorf("the FIFO holds %d bytes of %d", holds, capacity)
 }
 
 func fifoHandle(t *testing.T, f *FS) {
