@@ -78,7 +78,7 @@ func (s *processService) WriteInput(ctx context.Context, req *guestdv1.WriteInpu
 		}
 	}
 	if req.Eof {
-		err := p.CloseStdin()
+		err := p.CloseStdin(ctx)
 		// A process that ended on what it was just given, which closed its
 		// stdin, has done what was wanted.
 		if err != nil && (len(req.Data) == 0 || !errors.Is(err, proc.ErrStdinClosed)) {

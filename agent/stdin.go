@@ -112,7 +112,7 @@ func (q *inputQueue) feed(ctx context.Context, p *proc.Process) (err error) {
 			return err
 		}
 		if data == nil {
-			_ = p.CloseStdin()
+			_ = p.CloseStdin(ctx) // fails if it has ended, or with ctx
 			return nil
 		}
 		err = writeAll(ctx, p, data)

@@ -17,7 +17,7 @@ import (
 // [ExitCondition], [PortCondition], [OutputCondition], [FileCondition] or
 // [HTTPCondition].
 type Condition interface {
-	// check finds what is wrong with the condition itself.
+	// check returns a *SpecError for a condition that makes no sense.
 	check() error
 	// await returns when the condition is true: ErrNever when it cannot
 	// become true any more, or ctx's error.
@@ -164,10 +164,21 @@ func (c FileCondition) check() error {
 }
 
 func (c FileCondition) await(ctx context.Context) (Match, error) {
-	return Match{}, poll(ctx, func() bool {
-		_, err := os.Stat(c.Path)
-		return err == nil
-	})
+	looked := make(chan error, 1)
+	// On a file system that does not answer the look takes for ever, and nobody
+	// can end it: what else is waited for must not depend on that.
+	go func() {
+		looked <- poll(ctx, func() bool {
+			_, err := os.Stat(c.Path)
+			return err == nil
+		})
+	}()
+	select {
+	case err := <-looked:
+		return Match{}, err
+	case <-ctx.Done():
+		return Match{}, ctx.Err()
+	}
 }
 
 func (c HTTPCondition) check() error {

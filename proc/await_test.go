@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/guestd/guestd/internal/hungfs"
 )
 
 func TestWaitForExit(t *testing.T) {
@@ -75,12 +77,31 @@ func TestWaitForOutput(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	c = wait(1, `start|last words`)
-	if err := p.CloseStdin(); err != nil {
+	if err := p.CloseStdin(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
 	if r := <-c; !errors.Is(r.err, ErrNever) {
 		t.Errorf("%+v", r)
 	}
+}
+
+// A file system that does not answer keeps neither another condition nor the
+// context from ending a wait.
+func TestWaitForFileOnHungFileSystem(t *testing.T) {
+	tab := newTable(t, testConfig())
+	hung, release := hungfs.Mount(t)
+	ctx := testContext(t)
+	never := FileCondition{Path: hung + "/file"}
+	brief, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	if _, err := tab.WaitFor(brief, []Condition{never}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("alone: %v", err)
+	}
+	p := mustStart(t, tab, Spec{Args: []string{"true"}})
+	if m, err := tab.WaitFor(ctx, []Condition{never, ExitCondition{Process: p}}); err != nil || m.Index != 1 {
+		t.Errorf("with an exit: %+v, %v", m, err)
+	}
+	release()
 }
 
 func TestWaitForPort(t *testing.T) {

@@ -211,7 +211,7 @@ func TestReattach(t *testing.T) {
 	}
 	defer func() { _ = again.Close() }()
 	write("abc")
-	if err := p.CloseStdin(); err != nil {
+	if err := p.CloseStdin(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
 	if out, _, e := collect(t, again); out != "456789abc" || e == nil {
@@ -258,7 +258,7 @@ func TestClosesStdoutEarly(t *testing.T) {
 	if i := p.Info(); i.State != StateRunning || i.Exit != nil {
 		t.Errorf("%+v", i)
 	}
-	if err := p.CloseStdin(); err != nil {
+	if err := p.CloseStdin(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
 	if out, _, e := collect(t, sub); out != "bye\n" || e == nil || e.Code != 7 {

@@ -29,7 +29,7 @@ func TestStdin(t *testing.T) {
 			}
 			off += int64(n)
 		}
-		if err := p.CloseStdin(); err != nil {
+		if err := p.CloseStdin(testContext(t)); err != nil {
 			t.Error(err)
 		}
 	}()
@@ -37,7 +37,7 @@ func TestStdin(t *testing.T) {
 	if err != nil || got != size || gaps != 0 {
 		t.Errorf("got %d, gaps of %d: %v", got, gaps, err)
 	}
-	if err := p.CloseStdin(); !errors.Is(err, ErrStdinClosed) {
+	if err := p.CloseStdin(testContext(t)); !errors.Is(err, ErrStdinClosed) {
 		t.Errorf("closed twice: %v", err)
 	}
 	if _, err := p.Write(testContext(t), []byte("x")); !errors.Is(err, ErrStdinClosed) {
@@ -52,7 +52,7 @@ func TestStdinErrors(t *testing.T) {
 	if _, err := p.Write(ctx, []byte("x")); !errors.Is(err, ErrNoStdin) {
 		t.Errorf("without a pipe: %v", err)
 	}
-	if err := p.CloseStdin(); !errors.Is(err, ErrNoStdin) {
+	if err := p.CloseStdin(testContext(t)); !errors.Is(err, ErrNoStdin) {
 		t.Errorf("close without a pipe: %v", err)
 	}
 
@@ -86,7 +86,7 @@ func TestStdinErrors(t *testing.T) {
 		done <- err
 	}()
 	eventually(t, "the write has begun", func() bool { return len(p.inLock) == 1 })
-	if err := p.CloseStdin(); err != nil {
+	if err := p.CloseStdin(testContext(t)); err != nil {
 		t.Error(err)
 	}
 	if err := <-done; !errors.Is(err, ErrStdinClosed) {

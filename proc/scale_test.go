@@ -51,7 +51,7 @@ func TestThousandAtOnce(t *testing.T) {
 			if _, err := procs[i].Write(ctx, []byte(word)); err != nil {
 				t.Error(err)
 			}
-			if err := procs[i].CloseStdin(); err != nil {
+			if err := procs[i].CloseStdin(testContext(t)); err != nil {
 				t.Error(err)
 			}
 			if out, _, e := collect(t, subs[i]); out != word || e == nil || !e.Success() {

@@ -83,23 +83,44 @@ func writeContext(ctx context.Context, f *os.File, b []byte) (int, error) {
 }
 
 // CloseStdin ends the standard input: the process reads EOF when it has read
-// what was written. A write that is blocked is given up. On a terminal, which
-// cannot be closed for one direction, the terminal's end-of-file character is
-// typed, unless its reader has switched line editing off. Closing twice is
-// ErrStdinClosed.
-func (p *Process) CloseStdin() error {
-	if p.input() == nil {
-		return fmt.Errorf("close stdin of process %s: %w", p.id, ErrNoStdin)
+// what was written. A write to a pipe that is blocked is given up, and nothing
+// is waited for.
+//
+// A terminal cannot be closed for one direction. There the end-of-file character
+// is typed, after what is being written, unless the terminal's reader has
+// switched line editing off. If ctx ends while the terminal takes nothing, the
+// error is ctx's, and the input is still open.
+//
+// Closing twice is ErrStdinClosed.
+func (p *Process) CloseStdin(ctx context.Context) error {
+	var err error
+	switch {
+	case p.input() == nil:
+		err = ErrNoStdin
+	case p.io.tty != nil:
+		err = p.typeEOF(ctx)
+	case !p.endStdin():
+		err = ErrStdinClosed
+	default:
+		err = p.io.stdin.Close()
 	}
-	p.inMu.Lock()
-	was := p.inClosed
-	p.inClosed = true
-	p.inMu.Unlock()
-	if was {
-		return fmt.Errorf("close stdin of process %s: %w", p.id, ErrStdinClosed)
+	if err != nil {
+		return fmt.Errorf("close stdin of process %s: %w", p.id, err)
 	}
-	if p.io.tty == nil {
-		return p.io.stdin.Close()
+	return nil
+}
+
+// typeEOF types the terminal's end-of-file character, and marks the input as
+// closed once that is done.
+func (p *Process) typeEOF(ctx context.Context) error {
+	select {
+	case p.inLock <- struct{}{}:
+		defer func() { <-p.inLock }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if p.stdinClosed() {
+		return ErrStdinClosed
 	}
 	var eof [1]byte
 	found := false
@@ -107,11 +128,26 @@ func (p *Process) CloseStdin() error {
 		eof[0], found = eofChar(fd)
 		return nil
 	})
-	if !found {
-		return nil
+	if found {
+		_, err := writeContext(ctx, p.io.tty, eof[:])
+		if ctx.Err() != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+			return ctx.Err()
+		}
+		if err != nil {
+			return doneIfClosed(err)
+		}
 	}
-	_, err := p.io.tty.Write(eof[:])
-	return doneIfClosed(err)
+	p.endStdin()
+	return nil
+}
+
+// endStdin marks the input as closed. It reports false if it was already.
+func (p *Process) endStdin() bool {
+	p.inMu.Lock()
+	defer p.inMu.Unlock()
+	was := p.inClosed
+	p.inClosed = true
+	return !was
 }
 
 func (p *Process) input() *os.File {

@@ -3,11 +3,14 @@
 package proc
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"os"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -65,7 +68,7 @@ func TestTTYInput(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the line comes back", func() bool { return p.Info().Stdout.End >= 6 })
-	if err := p.CloseStdin(); err != nil {
+	if err := p.CloseStdin(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
 	if out, _, e := collect(t, sub); out != "line\r\n" || e == nil || !e.Success() {
@@ -83,6 +86,39 @@ func TestTTYInput(t *testing.T) {
 	}
 	if e := mustWait(t, p); e.Code != 42 {
 		t.Errorf("exit %+v", e)
+	}
+}
+
+// A terminal that takes nothing holds nobody up who wants to end its input.
+func TestTTYCloseStdinEndsWithContext(t *testing.T) {
+	needTTY(t)
+	tab := newTable(t, testConfig())
+	ctx := testContext(t)
+	p := mustStart(t, tab, Spec{Args: []string{"sleep", "1000"}, TTY: &TTY{}})
+	writing, stop := context.WithCancel(ctx)
+	written := make(chan error)
+	go func() {
+		_, err := p.Write(writing, bytes.Repeat([]byte("line\n"), 1<<20))
+		written <- err
+	}()
+	eventually(t, "a write has begun", func() bool { return len(p.inLock) == 1 })
+	brief, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	if err := p.CloseStdin(brief); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("behind a write that is blocked: %v", err)
+	}
+	stop()
+	if err := <-written; !errors.Is(err, context.Canceled) {
+		t.Errorf("the write, which goes on: %v", err)
+	}
+	if p.stdinClosed() {
+		t.Error("the input is closed, but no end of file was typed")
+	}
+	// As it is full still, or has room again: either way this returns.
+	brief, cancel = context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	if err := p.CloseStdin(brief); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("on a full terminal: %v", err)
 	}
 }
 

@@ -61,13 +61,13 @@ func (s *session) copyInput(ctx context.Context, p *proc.Process) {
 			unread = werr != nil
 			if errors.Is(werr, syscall.EPIPE) {
 				_, _ = s.channel.SendRequest(requestEndOfWrite, false, nil)
-				_ = p.CloseStdin()
+				_ = p.CloseStdin(ctx)
 			}
 		}
 		switch {
 		case err == nil:
 		case errors.Is(err, io.EOF) && s.tty == nil:
-			_ = p.CloseStdin() // fails if it has ended
+			_ = p.CloseStdin(ctx) // fails if it has ended
 			return
 		default:
 			// A terminal has no end of input, but for the character that one
