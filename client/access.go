@@ -23,10 +23,10 @@ type Grant struct {
 	// Key is a public key: Ed25519, ECDSA, RSA of 2048 to 8192 bits, or one of a
 	// security token. Its owner logs in as User.
 	Key ssh.PublicKey
-	// Secret is used as the user name; whoever knows it needs nothing else. Only its
-	// SHA-256 is sent. [NewSecret] makes one.
+	// Secret admits whoever gives it as the SSH user name; nothing else is asked.
+	// Only its SHA-256 is sent to the agent. [NewSecret] makes one.
 	Secret string
-	// SecretHash is the SHA-256 of a secret, for a caller that does not know it.
+	// SecretHash is the SHA-256 of a secret, for a caller that has only the hash.
 	SecretHash []byte
 
 	// User is the Linux user of the sessions, by name or number. Default: the
@@ -78,7 +78,8 @@ type SSHForwarding struct {
 	Targets []string
 }
 
-// GrantInfo describes a grant at one moment. Its texts are what the guest says.
+// GrantInfo describes a grant at one moment. Its strings come from the guest as
+// they are: escape them before they are shown on a terminal.
 type GrantInfo struct {
 	ID             string
 	Fingerprint    string // of a key, as ssh-keygen -l prints it; empty for a secret
@@ -95,8 +96,8 @@ type GrantInfo struct {
 	Live           int            // those of them that are open now
 	Revoked        bool           // set in what Revoke returns
 
-	// HostKey is the key to expect of the guest's SSH server. Only
-	// [Client.Grant] tells it.
+	// HostKey is the key to expect of the guest's SSH server. Only [Client.Grant]
+	// sets it.
 	HostKey ssh.PublicKey
 }
 

@@ -8,8 +8,9 @@ import (
 	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
 )
 
-// SSHSession describes an open SSH connection, with all its channels, at
-// one moment. Its texts are what the guest says.
+// SSHSession describes an open SSH connection, with all its channels, at one
+// moment. Its strings come from the guest as they are: escape them before they
+// are shown on a terminal.
 type SSHSession struct {
 	ID       string         // never used again
 	Grant    string         // id of the grant that admitted it

@@ -14,8 +14,8 @@ import (
 type SSHWatchOptions struct {
 	Terminals bool // what terminals show
 	Files     bool // each file operation of sftp
-	// Asciicast is as Terminals, but what they show comes as lines of an
-	// asciicast version 2, in SSHTerminal.Cast.
+	// Asciicast reports what terminals show as lines of an asciicast version 2,
+	// in SSHTerminalData.Cast. It implies Terminals.
 	Asciicast bool
 }
 
@@ -52,8 +52,8 @@ func (t SSHEventType) String() string {
 }
 
 // SSHEvent is something that happened at the guest's SSH server. It never holds
-// a credential. Its texts are what the guest says; those of an SSH client are
-// cut at 4 KiB.
+// a credential. Its strings come from the guest as they are: escape them before
+// they are shown on a terminal. Those that an SSH client chose are cut at 4 KiB.
 type SSHEvent struct {
 	Type    SSHEventType
 	Time    time.Time      // in the guest's time
@@ -86,8 +86,8 @@ type SSHTerminalData struct {
 	Output []byte        // bytes to the client
 	Size   TerminalSize  // at the start, and when it changes; else zero
 	Term   string        // TERM, at the start
-	// Cast is lines of an asciicast; it may be empty. All of one session and
-	// channel, in order, are a whole file.
+	// Cast is zero or more whole lines of an asciicast. Those of one channel of
+	// one session, put together in order, are a complete file.
 	Cast []byte
 }
 
@@ -138,7 +138,7 @@ func (w *SSHWatch) Next() (SSHEvent, error) {
 	}
 }
 
-// Events is Next as a sequence, whose last pair has an error.
+// Events calls Next until it fails; the last pair is its error.
 func (w *SSHWatch) Events() iter.Seq2[SSHEvent, error] {
 	return func(yield func(SSHEvent, error) bool) {
 		for {
@@ -168,11 +168,7 @@ func sshEventFromWire(m *guestdv1.SessionEvent) SSHEvent {
 	if t := m.GetTerminal(); t != nil {
 		e.Terminal = &SSHTerminalData{
 			Start: t.GetStart(), Offset: t.GetOffset().AsDuration(), Output: t.GetOutput(),
-			Size: TerminalSize{
-				Rows:    uint16(min(t.GetSize().GetRows(), 0xffff)),
-				Columns: uint16(min(t.GetSize().GetColumns(), 0xffff)),
-			},
-			Term: t.GetTerm(), Cast: t.GetCast(),
+			Size: sizeFromWire(t.GetSize()), Term: t.GetTerm(), Cast: t.GetCast(),
 		}
 	}
 	return e

@@ -11,9 +11,9 @@ import (
 
 // AttachOptions says from where and how to read a process's output.
 type AttachOptions struct {
-	// From is where to begin: what Attachment.Offsets told an earlier reader.
-	// Nil: at the oldest byte that is kept. What lies before that is reported
-	// as a gap.
+	// From is where to begin: what [Attachment.Offsets] returned to an earlier
+	// reader. Nil: at the oldest byte that is kept. What is no longer kept is
+	// reported as a gap.
 	From *Offsets
 
 	// FromNow begins with what is written from now on; From is ignored.
@@ -118,8 +118,8 @@ func (a *Attachment) Next() (OutputEvent, error) {
 	}
 }
 
-// Events is Next as a sequence. The last pair has an error, unless the output
-// came to its end.
+// Events calls Next until the end of the output or an error; an error is the
+// last pair.
 func (a *Attachment) Events() iter.Seq2[OutputEvent, error] {
 	return func(yield func(OutputEvent, error) bool) {
 		for {

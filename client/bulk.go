@@ -20,7 +20,7 @@ type bulkSender struct {
 	chunk int // how much to send at once; 0: wire.ChunkSize
 }
 
-// buffer is a chunk to be filled and then sent, or dropped.
+// buffer returns a chunk to be filled, and then given to send or drop.
 func (s *bulkSender) buffer() *[]byte { return s.pool.Get(cmp.Or(s.chunk, wire.ChunkSize)) }
 
 // drop gives a chunk back unsent.

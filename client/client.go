@@ -39,10 +39,9 @@ type Config struct {
 	DialOptions []grpc.DialOption
 }
 
-// Client talks to one agent. It connects with the first call, and again
-// whenever the connection is gone, which calls after that do not notice; what
-// belonged to the lost connection (open file handles, watches) has to be opened
-// again. It is safe for concurrent use.
+// Client talks to one agent. It connects on the first call. When a connection is
+// lost, later calls make a new one; what belonged to the lost one (open files,
+// watches, listeners) has to be opened again. It is safe for concurrent use.
 type Client struct {
 	conn            *grpc.ClientConn
 	dial            *dialer
@@ -125,9 +124,9 @@ func (c *Client) grpcOptions(config Config) []grpc.DialOption {
 			},
 			MinConnectTimeout: config.ConnectTimeout,
 		}),
-		// What of a process's output is under way when the connection breaks
-		// is sent again from the agent's ring, which by default keeps 1 MiB.
-		// The window is static, as one that grows could outgrow that.
+		// Output that is in flight when the connection breaks is sent again
+		// from the agent's ring, which by default keeps 1 MiB. The window is
+		// static, as one that grows could exceed the ring.
 		grpc.WithStaticStreamWindowSize(wire.StreamWindow),
 		grpc.WithStaticConnWindowSize(wire.ConnWindow),
 		grpc.WithReadBufferSize(wire.ReadBuffer),

@@ -45,8 +45,8 @@ type Cmd struct {
 	NoReattach bool
 
 	// WaitDelay is how long Wait goes on copying after the command's end while
-	// a background child still holds its output. Zero: not at all;
-	// ExitStatus.OutputHeld says that it was so.
+	// a background child still holds its output. Zero: not at all. Either way,
+	// ExitStatus.OutputHeld says whether there was such a child.
 	WaitDelay time.Duration
 
 	// Cancel is called when Start's context is done, to end the command; Wait

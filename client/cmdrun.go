@@ -118,8 +118,8 @@ func (c *Cmd) resumes() bool {
 }
 
 // abandon kills what a start that was given up may have started. The agent may
-// just be at it, so that a process which is not there is looked for again, for a
-// quarter of a second in all.
+// still be starting it, so a process that is not found is looked for again, for
+// a quarter of a second in all.
 func (c *Client) abandon(ctx context.Context, id string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), killTimeout)
 	defer cancel()

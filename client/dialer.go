@@ -18,7 +18,7 @@ type dialer struct {
 	made int
 }
 
-// connect is gRPC's dial function; there is but one address.
+// connect is gRPC's dial function; there is only one address.
 func (d *dialer) connect(ctx context.Context, _ string) (net.Conn, error) {
 	conn, err := d.dial(ctx)
 	if err == nil && conn == nil {

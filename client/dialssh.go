@@ -66,8 +66,8 @@ func (c *Client) DialSSH(
 	return conn, nil
 }
 
-// takeBack revokes a grant that nobody will use, also after ctx is over. That
-// the agent does not know it is as good.
+// takeBack revokes a grant that nobody will use, also after ctx is done. A grant
+// that the agent does not know is no error.
 func (c *Client) takeBack(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeTimeout)
 	defer cancel()
@@ -123,13 +123,13 @@ func dialSSH(
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	transport, channels, requests, err := ssh.NewClientConn(conn, "guest", config)
 	switch {
-	case !stop(): // it came too late to be of use, or did not come
+	case !stop(): // ctx is done: conn is closed, or about to be
 		err = context.Cause(ctx)
 	case err != nil && banner.Len() > 0:
 		err = fmt.Errorf("%w (the guest says: %s)", err, printable(strings.TrimSpace(banner.String())))
 	}
 	if err != nil {
-		_ = conn.Close() // with it, what of the transport there is
+		_ = conn.Close() // which ends a transport as well, if there is one
 		return nil, fmt.Errorf("ssh: %w", err)
 	}
 	return ssh.NewClient(transport, channels, requests), nil

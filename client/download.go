@@ -49,16 +49,16 @@ type DownloadOptions struct {
 	KeepExisting bool
 
 	// MaxBytes and MaxEntries bound how much a guest can put on this machine's
-	// disk, where holes take nothing; beyond that Download fails with
-	// [ErrLimit]. 0: [DefaultMaxBytes], [DefaultMaxEntries]; negative: no bound.
+	// disk; holes do not count. Beyond that Download fails with [ErrLimit].
+	// 0: [DefaultMaxBytes], [DefaultMaxEntries]; negative: no bound.
 	MaxBytes, MaxEntries int64
 
 	// Resume continues an interrupted download of the same file, and, if this
 	// one is interrupted, leaves what arrived next to the target, as
 	// ".NAME.ID.part". Trees cannot be resumed.
 	Resume bool
-	// Checksum is how a file is checked on its way; each part by itself if it
-	// arrives in several.
+	// Checksum is how a file is checked on its way. If the transfer is resumed,
+	// each part is checked by itself.
 	Checksum Checksum
 
 	// Progress is called about ten times a second and once at the end, always

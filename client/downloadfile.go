@@ -19,7 +19,7 @@ type fileDownload struct {
 	options  DownloadOptions
 	meter    *meter
 	info     *FileInfo // as it was when the download began
-	content  int64     // bytes in the part that are not in holes
+	content  int64     // bytes of the part outside holes
 
 	// claim is locked from before the part is written until it is in its place;
 	// nil if the part has a name that no other download knows.
@@ -64,9 +64,9 @@ func isThere(path string) bool {
 	return err == nil
 }
 
-// openPart opens the temporary file next to the target: the one that an earlier
-// attempt left, if that was for the same file of the guest and nobody else is at
-// it.
+// openPart opens the temporary file next to the target: with Resume the one that
+// an earlier attempt left for the same file of the guest, unless another download
+// is using it.
 func (d *fileDownload) openPart() (*os.File, error) {
 	dir, base := filepath.Split(d.to)
 	if base == "" {
@@ -86,8 +86,8 @@ func (d *fileDownload) openPart() (*os.File, error) {
 	return os.CreateTemp(filepath.Clean(dir+"."), "."+base+".*.part")
 }
 
-// openResumable opens the part of a name that every attempt has. It returns nil
-// if another download is at it.
+// openResumable opens, and locks, the part whose name all attempts at this file
+// share. It returns nil if another download is using it.
 func (d *fileDownload) openResumable(dir, base string) (*os.File, error) {
 	id := resumeID("download", d.from, d.info.Inode(), d.info.Size(),
 		d.info.ModTime().UnixNano(), d.info.ChangeTime().UnixNano())
@@ -114,15 +114,15 @@ func (d *fileDownload) openResumable(dir, base string) (*os.File, error) {
 	return nil, nil
 }
 
-// isOpenedTwice reports whether two open files are one.
+// isOpenedTwice reports whether two open files are the same file.
 func isOpenedTwice(a, b *os.File) bool {
 	infoA, errA := a.Stat()
 	infoB, errB := b.Stat()
 	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
 }
 
-// isNamed reports whether a path still names an open file, which who had it
-// locked may have moved to its place.
+// isNamed reports whether path still names the open file f: the download that
+// had it locked before may have renamed it to its target.
 func isNamed(f *os.File, path string) bool {
 	opened, err := f.Stat()
 	if err != nil {
@@ -149,7 +149,7 @@ func (d *fileDownload) fetch(ctx context.Context, part *os.File) error {
 		n, err := d.read(ctx, part, at, limit)
 		at += n
 		if n > 0 {
-			r = d.files.client.recover() // it gets on
+			r = d.files.client.recover() // there is progress: the time begins anew
 		}
 		switch {
 		case err == nil && (limit == 0 || n < limit):
@@ -186,7 +186,7 @@ func (d *fileDownload) read(ctx context.Context, part *os.File, offset, limit in
 	n, err := r.copyTo(w, w.passHole)
 	d.content += n - w.holes
 	if errors.Is(err, ErrChecksum) {
-		// What arrived last may not be gone on from.
+		// The next attempt must not build on bytes that failed the check.
 		return n, firstError(part.Truncate(offset), err)
 	}
 	return n, err
@@ -196,7 +196,8 @@ func sameFile(a, b *FileInfo) bool {
 	return a.Inode() == b.Inode() && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) && a.ChangeTime().Equal(b.ChangeTime())
 }
 
-// finish gives the part what the file had and moves it to its place.
+// finish gives the part the file's owner, mode and time, and moves it to its
+// target.
 func (d *fileDownload) finish(part *os.File) error {
 	mode := d.info.Mode().Perm()
 	if d.options.Owners != OwnersUser {
@@ -231,8 +232,8 @@ func (d *fileDownload) chown(part *os.File) error {
 	return part.Chown(int(uid), int(gid))
 }
 
-// partWriter is a file that may not take more than so many bytes. Its holes take
-// none.
+// partWriter writes to a file, at most left bytes if it is bounded. Holes do not
+// count.
 type partWriter struct {
 	file    *os.File
 	left    int64

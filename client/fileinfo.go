@@ -80,7 +80,7 @@ func (i *FileInfo) Group() string { return i.sent.Load().GetGroup() }
 // Inode is the inode's number.
 func (i *FileInfo) Inode() uint64 { return i.sent.Load().GetInode() }
 
-// Links is the number of hard links.
+// Links is the number of the file's names (hard links).
 func (i *FileInfo) Links() uint32 { return i.sent.Load().GetLinks() }
 
 // Target is what a symbolic link holds; empty for anything else.

@@ -15,7 +15,7 @@ import (
 //
 // Names are bytes: a path that is not UTF-8 is carried as it is.
 //
-// A Files holds nothing and is safe for concurrent use.
+// A Files holds nothing open, needs no closing, and is safe for concurrent use.
 type Files struct {
 	client *Client
 	user   string
@@ -187,7 +187,8 @@ func (f *Files) Chmod(ctx context.Context, path string, mode fs.FileMode) error 
 	return f.client.mapError("chmod", path, err)
 }
 
-// Chown sets owner and group, each a name or a number; empty leaves it.
+// Chown sets owner and group, each a name or a number; an empty one stays as it
+// is.
 func (f *Files) Chown(ctx context.Context, path, owner, group string) error {
 	return f.chown(ctx, path, owner, group, false)
 }

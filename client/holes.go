@@ -10,20 +10,20 @@ import (
 	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
 )
 
-// revisionHoles is the API revision from which on an agent takes holes. One of
-// an older refuses them.
+// revisionHoles is the API revision from which on an agent takes holes. An older
+// agent refuses them.
 const revisionHoles = 3
 
-// takesHoles asks whether the agent takes holes. It is asked for each sparse
-// file: after a broken connection it may be another agent. One that does not
-// answer, for example because only some calls are allowed, gets zeros.
+// takesHoles asks whether the agent takes holes. It asks anew for each sparse
+// file, since there may be another agent after a broken connection. An agent that
+// does not answer, for example because only some calls are allowed, gets zeros.
 func (c *Client) takesHoles(ctx context.Context) bool {
 	info, err := c.system.GetInfo(ctx, &guestdv1.GetInfoRequest{})
 	return err == nil && info.GetApiRevision() >= revisionHoles
 }
 
-// sparseFile reads a local file whose holes can be passed over, as long as it is
-// when it is opened. To a plain reader they are zeros.
+// sparseFile reads a local file up to the size that it had when it was opened.
+// Its holes can be skipped; to a plain reader they are zeros.
 type sparseFile struct {
 	*io.SectionReader
 	file *os.File
@@ -31,7 +31,8 @@ type sparseFile struct {
 	dataFrom, dataTo int64 // the data found last
 }
 
-// openSparse returns nil for a file without holes, and where that is not known.
+// openSparse returns nil for a file without holes, and on a system that does not
+// tell.
 func openSparse(file *os.File, info os.FileInfo) *sparseFile {
 	if blocks, ok := blocksOf(info); !ok || !sparse.Worth(info.Size(), blocks) {
 		return nil
@@ -42,10 +43,11 @@ func openSparse(file *os.File, info os.FileInfo) *sparseFile {
 	return &sparseFile{SectionReader: io.NewSectionReader(file, 0, info.Size()), file: file}
 }
 
-// skipHole passes over the hole at the position, or most bytes of it, and returns
-// how many that were; and how many may be read then before the next hole.
+// skipHole moves the position over the hole there, but by no more than most
+// bytes. It returns by how many, and how many bytes of data follow before the
+// next hole.
 //
-// A nil sparseFile is a source whose holes are not told: it has none.
+// A nil sparseFile stands for a source without holes.
 func (s *sparseFile) skipHole(most int64) (hole, data int64, err error) {
 	if s == nil {
 		return 0, math.MaxInt64, nil
@@ -69,14 +71,14 @@ func (s *sparseFile) skipHole(most int64) (hole, data int64, err error) {
 func nextData(file *os.File, offset, size int64) (begin, end int64) {
 	begin, end = offset, size
 	if conn, err := file.SyscallConn(); err == nil {
-		// A file that is closed is told of by the read that follows.
+		// If the file is closed, the read that follows reports it.
 		_ = conn.Control(func(fd uintptr) { begin, end = sparse.NextData(int(fd), offset, size) })
 	}
 	return begin, end
 }
 
-// contentOf is how many of the first size bytes of a file are not in holes. It
-// moves the file's position, as nextData does.
+// contentOf is how many of the first size bytes of a file are outside holes. Like
+// nextData it moves the file's position.
 func contentOf(file *os.File, size int64) (content int64) {
 	for at := int64(0); at < size; {
 		begin, end := nextData(file, at, size)

@@ -202,7 +202,7 @@ func (d *openDir) Read([]byte) (int, error) {
 
 func (d *openDir) Close() error { return nil }
 
-// ReadDir is as fs.ReadDirFile says.
+// ReadDir implements [fs.ReadDirFile].
 func (d *openDir) ReadDir(n int) ([]fs.DirEntry, error) {
 	if !d.listed {
 		entries, err := d.fs.ReadDir(d.name)

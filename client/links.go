@@ -6,7 +6,7 @@ import (
 	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
 )
 
-// Link gives a file a second name.
+// Link gives the file target a second name, path (a hard link).
 func (f *Files) Link(ctx context.Context, target, path string) error {
 	request := &guestdv1.LinkRequest{Context: f.where()}
 	request.Target, request.RawTarget = toWire(target)
@@ -15,7 +15,7 @@ func (f *Files) Link(ctx context.Context, target, path string) error {
 	return f.client.mapError("link", path, err)
 }
 
-// Symlink makes a symbolic link that holds target as it is.
+// Symlink makes path a symbolic link to target, which is stored as it is.
 func (f *Files) Symlink(ctx context.Context, target, path string) error {
 	request := &guestdv1.SymlinkRequest{Context: f.where()}
 	request.Target, request.RawTarget = toWire(target)

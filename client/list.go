@@ -122,7 +122,8 @@ func (f *Files) Walk(ctx context.Context, path string, o WalkOptions) iter.Seq2[
 	}
 }
 
-// yieldWalk returns false when the walk is to end.
+// yieldWalk yields what a response holds. It returns false when the walk must
+// end.
 func yieldWalk(response *guestdv1.WalkResponse, yield func(*FileInfo, error) bool) bool {
 	for _, pb := range response.GetEntries() {
 		info := infoFromWire(pb)

@@ -83,8 +83,8 @@ func envToWire(env []string) (map[string]string, map[string][]byte, error) {
 // printable makes text from the guest fit for a terminal and a log: what could
 // move the cursor or begin a new line is written as an escape.
 func printable(s string) string {
-	clean := func(r rune) bool { return r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r == utf8.RuneError }
-	if strings.IndexFunc(s, clean) < 0 {
+	unprintable := func(r rune) bool { return r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r == utf8.RuneError }
+	if strings.IndexFunc(s, unprintable) < 0 {
 		return s
 	}
 	quoted := fmt.Sprintf("%+q", s)

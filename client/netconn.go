@@ -36,7 +36,7 @@ type netConn struct {
 	reset     atomic.Bool // Close is to reset
 }
 
-// newNetConn owns the call. It fails if the client is closed.
+// newNetConn takes ownership of the call. It fails if the client is closed.
 func (c *Client) newNetConn(
 	call guestdv1.NetService_ForwardClient, cancel context.CancelFunc, network, local, remote string,
 ) (*netConn, error) {
@@ -70,8 +70,8 @@ func isDatagram(network string) bool {
 	return network == "udp" || network == "udp4" || network == "udp6"
 }
 
-// receive takes what the agent sends, up to the end of the call, whose error it
-// returns; io.EOF is an end in order.
+// receive takes what the agent sends until the call ends, and returns its error:
+// io.EOF for an orderly end.
 func (n *netConn) receive() error {
 	var message guestdv1.ForwardResponse
 	in := wire.Incoming{DataField: forwardOutputField, Message: &message}
@@ -108,15 +108,15 @@ func (n *netConn) finish(err error) {
 	n.out.drop()
 }
 
-// end ends both directions. Writes fail first: who has read the end of the
-// connection does not write into it with success then.
+// end ends both directions, writing first: whoever has read the end of the
+// connection must not be able to write to it any more.
 func (n *netConn) end(err error) {
 	n.out.end(err)
 	n.in.end(err)
 }
 
-// send sends what is written, up to the end. An error of the call is what
-// receive will say.
+// send sends what is written until the end. If the call fails, receive reports
+// its error.
 func (n *netConn) send() {
 	sender := bulkSender{call: n.call, field: forwardInputField, pool: &n.client.pool}
 	for {
@@ -183,7 +183,8 @@ func (n *netConn) Close() error {
 	err := net.ErrClosed
 	n.closeOnce.Do(func() {
 		err = nil
-		// Before the queues: then the call may end at any moment.
+		// Before the queues are closed: from then on the call may end, and
+		// finish stops the timer.
 		linger := closeLinger
 		if n.reset.Load() {
 			linger = resetLinger
@@ -196,10 +197,9 @@ func (n *netConn) Close() error {
 	return n.wrap("close", err)
 }
 
-// SetLinger, with 0, makes Close reset the connection, as that of *net.TCPConn
-// does. Unlike there the reset comes behind what was written, of which only what
-// the guest's end has not taken within two seconds is lost. Any other value is
-// the default again.
+// SetLinger with 0 makes Close reset the connection, as (*net.TCPConn).SetLinger
+// does. Unlike there, what was written before is still sent, for at most two
+// seconds, and the reset follows it. Any other value restores the default.
 func (n *netConn) SetLinger(seconds int) error {
 	n.reset.Store(seconds == 0)
 	return nil
@@ -243,7 +243,8 @@ type netConns struct {
 	open   map[*netConn]struct{}
 }
 
-// serve serves n until its end; it is false if the client is closed.
+// serve starts the goroutine that serves n. It returns false if the client is
+// closed.
 func (s *netConns) serve(n *netConn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -263,7 +264,7 @@ func (s *netConns) serve(n *netConn) bool {
 	return true
 }
 
-// close ends them all and waits for what serves them.
+// close ends all connections and waits for the goroutines that serve them.
 func (s *netConns) close() {
 	s.mu.Lock()
 	s.closed = true

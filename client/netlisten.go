@@ -12,7 +12,7 @@ import (
 	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
 )
 
-// ListenOptions say with whose rights to listen in the guest, and who may use a
+// ListenOptions says with whose rights to listen in the guest, and who may use a
 // unix socket. The zero value is useful.
 type ListenOptions struct {
 	// User is whose rights to use, named as for processes, and who owns a
@@ -29,11 +29,11 @@ type ListenOptions struct {
 // an address that the guest has, of "localhost", or, with no host, of all; the
 // listener's Addr tells the port that was chosen for 0. "unix" takes an absolute
 // path or "@name"; a socket that nobody listens on any more is replaced, and the
-// file is removed in the end.
+// file is removed when the listener ends.
 //
-// Ctx bounds the beginning. The listener does not outlive its connection to the
-// agent: after [ErrUnavailable] listen again. What was accepted is as what
-// [Client.DialContext] returns, and outlives the listener.
+// The context bounds only this call. The listener does not outlive its connection
+// to the agent: after [ErrUnavailable] listen again. Accepted connections are as
+// those of [Client.DialContext], and outlive the listener.
 func (c *Client) Listen(ctx context.Context, network, address string) (net.Listener, error) {
 	return c.ListenWith(ctx, network, address, ListenOptions{})
 }
@@ -95,7 +95,7 @@ func (l *netListener) Accept() (net.Conn, error) {
 		if status.Code(err) != codes.NotFound {
 			return nil, l.failed(err)
 		}
-		// It has waited too long; others may not have.
+		// The agent gave this connection up: nobody accepted it in time.
 	}
 }
 

@@ -45,7 +45,7 @@ func (q *netQueue) setDeadline(t time.Time) {
 	timer = time.AfterFunc(rest, func() {
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		// A timer that was replaced while it fired has no say.
+		// A timer that was replaced while it fired does not count.
 		if q.timer == timer {
 			q.expired = true
 			q.changed.Broadcast()
@@ -54,8 +54,8 @@ func (q *netQueue) setDeadline(t time.Time) {
 	q.timer = timer
 }
 
-// end says that nothing more goes through, for the first reason given; nil is
-// an end in order.
+// end says that nothing more goes through. The first reason given stays; nil is
+// an orderly end.
 func (q *netQueue) end(err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -76,5 +76,5 @@ func (q *netQueue) closeLocal() {
 	q.changed.Broadcast()
 }
 
-// errTimeout is what a deadline gives; it is a timeout to package net.
+// errTimeout is the error after a deadline; it is a timeout to package net.
 var errTimeout error = os.ErrDeadlineExceeded

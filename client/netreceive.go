@@ -14,11 +14,11 @@ const receiveLimit = 256 << 10
 type netReceiver struct {
 	netQueue
 	datagram bool
-	items    []mem.BufferSlice // each is a message; none is empty but for datagrams
+	items    []mem.BufferSlice // each is a message; only a datagram may be empty
 	pos      int               // bytes of items[0] that have been read
 }
 
-// put waits for room and adds a message, which it owns then.
+// put waits for room and adds a message. It takes ownership of it.
 func (r *netReceiver) put(data mem.BufferSlice) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -34,7 +34,7 @@ func (r *netReceiver) put(data mem.BufferSlice) {
 	r.changed.Broadcast()
 }
 
-// read is net.Conn's Read, with errors that want wrapping.
+// read is net.Conn's Read; the caller wraps its errors.
 func (r *netReceiver) read(b []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -57,7 +57,8 @@ func (r *netReceiver) read(b []byte) (int, error) {
 	}
 }
 
-// take copies from the first message; of a datagram the rest is lost, as ever.
+// take copies from the first message. What of a datagram does not fit is lost, as
+// with any datagram socket.
 func (r *netReceiver) take(b []byte) int {
 	n, skip := 0, r.pos
 	for _, piece := range r.items[0] {
@@ -82,7 +83,7 @@ func (r *netReceiver) take(b []byte) int {
 	return n
 }
 
-// drop gives back what nobody will read.
+// drop frees what nobody will read.
 func (r *netReceiver) drop() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

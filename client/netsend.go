@@ -35,7 +35,7 @@ const (
 	sendNothing // nothing more goes through
 )
 
-// write is net.Conn's Write, with errors that want wrapping.
+// write is net.Conn's Write; the caller wraps its errors.
 func (s *netSender) write(b []byte) (n int, err error) {
 	if s.datagram && len(b) > maxDatagram {
 		return 0, syscall.EMSGSIZE
@@ -93,8 +93,8 @@ func (s *netSender) add(b []byte) {
 	s.changed.Broadcast()
 }
 
-// next waits for what is to be sent next. The item is the caller's. Afterwards
-// sent says that there is room again.
+// next waits for what is to be sent next. The item is the caller's, who calls
+// sent when it has been sent.
 func (s *netSender) next() (sendStep, *[]byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -116,7 +116,7 @@ func (s *netSender) next() (sendStep, *[]byte) {
 	}
 }
 
-// sent gives the room of n bytes back.
+// sent makes room for n more bytes.
 func (s *netSender) sent(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -124,7 +124,7 @@ func (s *netSender) sent(n int) {
 	s.changed.Broadcast()
 }
 
-// afterEOF waits, once the eof is sent, for what ends the rest.
+// afterEOF waits, once the eof is sent, for the close or the end.
 func (s *netSender) afterEOF() sendStep {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -149,7 +149,7 @@ func (s *netSender) closeWrite() error {
 	return nil
 }
 
-// drop gives back what will not be sent.
+// drop frees what will not be sent.
 func (s *netSender) drop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

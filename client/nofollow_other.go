@@ -2,5 +2,5 @@
 
 package client
 
-// oNoFollow is nothing where no such flag is.
+// oNoFollow is no flag: this system has none.
 const oNoFollow = 0

@@ -4,5 +4,5 @@ package client
 
 import "io/fs"
 
-// ownerOf is nobody where files have no numeric owners.
+// ownerOf returns "": files of this system have no numeric owners.
 func ownerOf(fs.FileInfo, Owners) string { return "" }

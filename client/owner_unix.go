@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// ownerOf is what WriteOptions.Owner is to be for a local file.
+// ownerOf returns the WriteOptions.Owner that a local file asks for.
 func ownerOf(info fs.FileInfo, owners Owners) string {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok || owners == OwnersUser {

@@ -15,7 +15,7 @@ type Port struct {
 	Addr    netip.AddrPort // 0.0.0.0 and [::] are all addresses of the guest
 	UID     int            // user who made it
 	PID     int            // process that has it open, of several the oldest; 0 if none is seen
-	Name    string         // that process's name
+	Name    string         // that process's name, as the guest gives it: escape it for a terminal
 	Process string         // id of the agent's process that it descends from; "" without one
 }
 
@@ -82,7 +82,7 @@ func (w *PortWatch) Next() (PortChange, error) {
 // networks, on a few addresses.
 const maxPorts = 1 << 20
 
-// Changes is Next as a sequence, whose last pair has an error.
+// Changes calls Next until it fails; the last pair is its error.
 func (w *PortWatch) Changes() iter.Seq2[PortChange, error] {
 	return func(yield func(PortChange, error) bool) {
 		for {

@@ -12,9 +12,10 @@ import (
 	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
 )
 
-// Process names a process in the guest, alive or ended. Making one asks nobody:
-// each method does, and returns [ErrProcessNotFound] if the agent does not know
-// it (any more) and [ErrStaleHandle] if it is one from before a reboot.
+// Process names a process in the guest, alive or ended. Making one does not ask
+// the agent; each method does. They return [ErrProcessNotFound] if the agent does
+// not know the process (any more), and [ErrStaleHandle] for a handle from before
+// a reboot.
 type Process struct {
 	client *Client
 	id     string
@@ -57,7 +58,7 @@ type ProcessInfo struct {
 	Subscribers int // streams reading its output at that moment
 }
 
-// Running reports whether it had not ended.
+// Running reports whether the process had not ended at that moment.
 func (i *ProcessInfo) Running() bool { return i.Exit == nil }
 
 // OutputRange is what the agent keeps of an output stream, as absolute offsets.

@@ -16,8 +16,8 @@ type Progress struct {
 	Total int64  // of content in the end, as seen at the start; -1: not known
 }
 
-// meter collects progress and reports it at a bounded rate from one goroutine of
-// its own, so that neither holds the other up.
+// meter collects progress and reports it at a bounded rate from a goroutine of
+// its own, so that a slow report does not hold up the transfer.
 type meter struct {
 	report func(Progress)
 	stop   chan struct{}

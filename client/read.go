@@ -20,7 +20,7 @@ const readDataField protowire.Number = 2
 
 // ReadOptions says what of a file to read.
 type ReadOptions struct {
-	Offset int64 // first byte; negative: so many bytes before the end
+	Offset int64 // first byte; a negative one counts from the end
 	Length int64 // how many bytes at most; 0: to the end
 
 	// Follow goes on with what is appended later, until the context is done.
@@ -31,7 +31,7 @@ type ReadOptions struct {
 	// AllowSpecial reads from FIFOs and devices too.
 	AllowSpecial bool
 
-	// Checksum checks what arrives. Following has none.
+	// Checksum is how what arrives is checked; with Follow it is not.
 	Checksum Checksum
 }
 
@@ -68,8 +68,8 @@ func (f *Files) Open(ctx context.Context, path string, o ReadOptions) (*Reader, 
 	return f.open(ctx, path, o, false)
 }
 
-// open is Open, with holes for [Reader.copyTo]. These want an offset that is not
-// negative.
+// open is Open, with holes for [Reader.copyTo] if asked for; the offset must not
+// be negative then.
 func (f *Files) open(ctx context.Context, path string, o ReadOptions, holes bool) (*Reader, error) {
 	request := &guestdv1.ReadRequest{
 		Context:      f.where(),
@@ -142,8 +142,7 @@ func (r *Reader) Read(p []byte) (int, error) {
 // which it comes.
 func (r *Reader) WriteTo(w io.Writer) (int64, error) { return r.copyTo(w, nil) }
 
-// copyTo is WriteTo that passes over holes with a function of their length, in
-// bytes.
+// copyTo is WriteTo; for each hole it calls pass, with the hole's length in bytes.
 func (r *Reader) copyTo(w io.Writer, pass func(hole int64) error) (int64, error) {
 	var total int64
 	for {
@@ -180,8 +179,8 @@ func (r *Reader) release() {
 	r.in.Free()
 }
 
-// advance sees to it that there is a rest or a hole, or returns why there is
-// none any more.
+// advance makes sure that there is a rest or a hole, or returns why nothing more
+// comes.
 func (r *Reader) advance() error {
 	for len(r.rest) == 0 && r.hole == 0 {
 		if len(r.pieces) > 0 {
@@ -204,7 +203,7 @@ func (r *Reader) advance() error {
 
 // receive waits for the next pieces, which may be none.
 func (r *Reader) receive() error {
-	r.in.Free() // it may be long until something comes
+	r.in.Free() // not held while waiting, which may take long
 	if err := r.call.RecvMsg(&r.in); err != nil {
 		return r.client.mapError("read", r.path, unexpectedEOF(err))
 	}
@@ -245,7 +244,7 @@ func (r *Reader) takeHole(n uint64) error {
 	return r.client.mapError("read", r.path, err)
 }
 
-// end checks what was received; io.EOF if it is right.
+// end checks what was received; it returns io.EOF if that is right.
 func (r *Reader) end(end *guestdv1.ReadEnd) error {
 	if end.GetBytes() != r.received {
 		return protocolError("%s: %d bytes were sent, %d arrived", r.path, end.GetBytes(), r.received)
@@ -256,8 +255,8 @@ func (r *Reader) end(end *guestdv1.ReadEnd) error {
 	return io.EOF
 }
 
-// ReadFile reads a whole file, however large: it belongs to a guest, so mind
-// where the path leads.
+// ReadFile reads a whole file into memory, however large it is. The guest decides
+// that: for a file that is not trusted, use [Files.Open] and bound what is read.
 func (f *Files) ReadFile(ctx context.Context, path string) ([]byte, error) {
 	r, err := f.Open(ctx, path, ReadOptions{})
 	if err != nil {

@@ -3,6 +3,7 @@ package client
 import (
 	"fmt"
 	"maps"
+	"math"
 	"time"
 	"unicode/utf8"
 
@@ -113,7 +114,8 @@ type Limits struct {
 	CPUWeight uint32 // 1 to 10000; the kernel's default is 100
 }
 
-// toWire checks what protobuf could not carry; the agent checks the rest.
+// toWire translates s. It refuses only what protobuf cannot carry; the agent
+// checks the rest.
 func (s *Spec) toWire() (*guestdv1.ProcessSpec, error) {
 	for _, text := range []string{s.ID, s.Script, s.Shell, s.User} {
 		if !utf8.ValidString(text) {
@@ -203,6 +205,18 @@ func (s TerminalSize) toWire() *guestdv1.TerminalSize {
 	}
 }
 
+// sizeFromWire takes no more than the kernel's 16 bits can hold; a nil size is
+// the zero one.
+func sizeFromWire(s *guestdv1.TerminalSize) TerminalSize {
+	clamp := func(n uint32) uint16 { return uint16(min(n, math.MaxUint16)) }
+	return TerminalSize{
+		Rows:    clamp(s.GetRows()),
+		Columns: clamp(s.GetColumns()),
+		Width:   clamp(s.GetWidthPixels()),
+		Height:  clamp(s.GetHeightPixels()),
+	}
+}
+
 func outputMode(discard, merge bool) guestdv1.OutputMode {
 	switch {
 	case discard:
@@ -241,12 +255,7 @@ func specFromWire(p *guestdv1.ProcessSpec) Spec {
 		Labels:        maps.Clone(p.GetLabels()),
 	}
 	if t := p.GetTerminal(); t != nil {
-		s.Terminal = &Terminal{Term: t.GetTerm(), Size: TerminalSize{
-			Rows:    uint16(t.GetSize().GetRows()),
-			Columns: uint16(t.GetSize().GetColumns()),
-			Width:   uint16(t.GetSize().GetWidthPixels()),
-			Height:  uint16(t.GetSize().GetHeightPixels()),
-		}}
+		s.Terminal = &Terminal{Term: t.GetTerm(), Size: sizeFromWire(t.GetSize())}
 	}
 	for _, limit := range p.GetRlimits() {
 		s.Rlimits = append(s.Rlimits, Rlimit{Resource: limit.GetResource(), Soft: limit.GetSoft(), Hard: limit.GetHard()})

@@ -1,6 +1,9 @@
 package client
 
 import (
+	"context"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -30,6 +33,31 @@ func TestSpecThereAndBack(t *testing.T) {
 	}
 	if got := specFromWire(wire); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+// The kernel has 16 bits for each; what an agent says beyond that is cut, and does
+// not wrap around.
+func TestSizeFromWireIsCut(t *testing.T) {
+	got := sizeFromWire(&guestdv1.TerminalSize{Rows: 1 << 16, Columns: 80, WidthPixels: 1<<32 - 1})
+	if want := (TerminalSize{Rows: 65535, Columns: 80, Width: 65535}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+// A tree may have millions of files: the end of the context ends adding them up.
+func TestTreeSizeEndsWithContext(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "a"), []byte("12345"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := treeSize(t.Context(), dir); got != 5 {
+		t.Errorf("got %d", got)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if got := treeSize(ctx, dir); got != 0 {
+		t.Errorf("after the end of the context: %d", got)
 	}
 }
 

@@ -17,7 +17,7 @@ type Transfer struct {
 	Symlinks    int64
 	HardLinks   int64 // further names of files
 	Special     int64 // FIFOs and devices
-	Bytes       int64 // of content, what was resumed included, holes not
+	Bytes       int64 // of content; resumed parts count, holes do not
 
 	// Skipped counts what was left out or is not exactly as it was; Skips has
 	// the first of them.
@@ -27,7 +27,7 @@ type Transfer struct {
 
 // Skip is something that was left out of a transfer, or changed by it.
 type Skip struct {
-	Path   string // within the tree; of a single file the target's
+	Path   string // within the tree; for a single file the target
 	Reason string // in a few words
 }
 

@@ -60,11 +60,13 @@ type UploadOptions struct {
 // directory to put it in. Missing parents are made.
 //
 // A file takes the target's place in one step, when it is complete and checked.
-// What is appended to it meanwhile is left out, and reported as a skip. Holes are
-// kept by agents of API revision 3 and later; others get their zeros.
-// If the connection breaks, the rest of it is sent again with Resume, else all
-// of it. A directory is merged into an existing one, file by file; what was
-// unpacked before an error stays.
+// What is appended to it meanwhile is left out, and reported as a skip. Holes
+// stay holes with agents of API revision 3 and later; with older ones they become
+// zeros. If the connection breaks, Upload goes on by itself: with Resume it sends
+// what is missing, else all of the file again.
+//
+// A directory is merged into an existing one, file by file; what was unpacked
+// before an error stays.
 func (c *Client) Upload(ctx context.Context, localPath, guestPath string, o UploadOptions) (Transfer, error) {
 	info, err := os.Stat(localPath)
 	if err != nil {
@@ -121,16 +123,8 @@ func (f *Files) uploadFile(ctx context.Context, localPath, guestPath string, o U
 	if o.KeepExisting {
 		w.options.Mode = Exclusive
 	}
-	var source io.ReadSeeker = file
 	sparse := openSparse(file, info)
-	switch {
-	case sparse != nil:
-		source = sparse
-	case info.Size() > 0: // of a file of /proc nobody knows
-		// What is appended meanwhile is left out, as of a tree's files.
-		source = io.NewSectionReader(file, 0, info.Size())
-	}
-	err = w.repeat(ctx, source, m)
+	err = w.repeat(ctx, uploadSource(file, info, sparse), m)
 	if o.KeepExisting && errors.Is(err, fs.ErrExist) {
 		return keptTransfer(guestPath), nil
 	}
@@ -145,6 +139,19 @@ func (f *Files) uploadFile(ctx context.Context, localPath, guestPath string, o U
 		t.Skipped, t.Skips = 1, []Skip{{Path: guestPath, Reason: string(archive.ReasonGrew)}}
 	}
 	return t, nil
+}
+
+// uploadSource returns what to read of a file, sparse if that is not nil. What is
+// appended to the file meanwhile is left out, as it is of a tree's files.
+func uploadSource(file *os.File, info fs.FileInfo, sparse *sparseFile) io.ReadSeeker {
+	switch {
+	case sparse != nil:
+		return sparse
+	case info.Size() > 0:
+		return io.NewSectionReader(file, 0, info.Size())
+	default: // files of /proc claim to be empty, whatever they hold
+		return file
+	}
 }
 
 // repeat makes the write until it is done, over broken connections, and once
@@ -169,7 +176,7 @@ func (w *fileWrite) repeat(ctx context.Context, source io.ReadSeeker, m *meter) 
 		_, err = w.run(ctx, source)
 		if w.resumedAt > arrived {
 			arrived = w.resumedAt
-			r = w.files.client.recover() // it gets on
+			r = w.files.client.recover() // there is progress: the time begins anew
 		}
 	}
 	return err
@@ -181,7 +188,7 @@ func (w *fileWrite) mayRepeat(err error) bool {
 		return lost.Lost || w.most > 0
 	}
 	if errors.Is(err, ErrLocked) {
-		// The agent has not noticed yet that the attempt before is gone.
+		// The agent may not have noticed yet that the attempt before is over.
 		return w.broke
 	}
 	return !w.fromStart && w.resumedAt > 0 && (errors.Is(err, ErrChecksum) || errors.Is(err, ErrResume))
@@ -190,7 +197,7 @@ func (w *fileWrite) mayRepeat(err error) bool {
 // uploadTree packs a directory and sends what it packs.
 func (f *Files) uploadTree(ctx context.Context, localPath, guestPath string, o UploadOptions, m *meter) (Transfer, error) {
 	if m != nil && len(o.Exclude) == 0 {
-		total := treeSize(localPath)
+		total := treeSize(ctx, localPath)
 		m.update(func(p *Progress) { p.Total = total })
 	}
 	callCtx, cancel := context.WithCancel(ctx)
@@ -251,8 +258,8 @@ func (m *meter) archive(a archive.Progress) {
 // errCallEnded is a call that the agent ended while this side was sending.
 var errCallEnded = errors.New("call ended by the agent")
 
-// treeSender sends what is written to it, in writes of at most a chunk, which
-// it must copy, as the archiver uses its memory again.
+// treeSender sends what is written to it, in chunks. It copies, as the archiver
+// reuses its memory.
 type treeSender struct{ bulkSender }
 
 func (s *treeSender) Write(p []byte) (int, error) {
@@ -270,9 +277,9 @@ func (s *treeSender) Write(p []byte) (int, error) {
 	return done, nil
 }
 
-// treeSize is the sum of the sizes of a tree's files, as far as they can be
-// seen.
-func treeSize(root string) int64 {
+// treeSize is the sum of the sizes of a tree's files, as far as they can be seen
+// before ctx is done.
+func treeSize(ctx context.Context, root string) int64 {
 	var total int64
 	// Errors come up again when the tree is read.
 	_ = filepath.WalkDir(withSlash(root), func(_ string, entry fs.DirEntry, err error) error {
@@ -281,12 +288,13 @@ func treeSize(root string) int64 {
 				total += info.Size()
 			}
 		}
-		return nil
+		return ctx.Err()
 	})
 	return total
 }
 
-// withSlash makes a path name what is in a directory, also behind a link.
+// withSlash makes a path that is not empty name a directory, even where it is a
+// symbolic link to one.
 func withSlash(path string) string {
 	if os.IsPathSeparator(path[len(path)-1]) {
 		return path

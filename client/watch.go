@@ -154,8 +154,8 @@ func (w *Watch) accept(response *guestdv1.WatchResponse) error {
 	return nil
 }
 
-// Events is Next as a sequence. The last pair has an error, unless the watched
-// path is gone.
+// Events calls Next until the watched path is gone or an error; an error is the
+// last pair.
 func (w *Watch) Events() iter.Seq2[WatchEvent, error] {
 	return func(yield func(WatchEvent, error) bool) {
 		for {

@@ -115,7 +115,7 @@ type fileWrite struct {
 	path      string
 	options   WriteOptions
 	perm      *uint32       // wins over options.Perm
-	sent      func(n int64) // told of what r gave, resumed parts included; may be nil
+	sent      func(n int64) // called with what r gave, resumed parts included; may be nil
 	fromStart bool          // do not resume
 	broke     bool          // an attempt lost its connection
 	holes     *sparseFile   // the source, if the agent is told its holes
@@ -301,8 +301,8 @@ func (w *fileWrite) send(call guestdv1.FileService_WriteClient, r io.Reader, sum
 	}
 }
 
-// sendHole tells of a hole of n bytes; of none it does not. The error io.EOF is
-// as send's.
+// sendHole reports a hole of n bytes to the agent; for 0 it does nothing. The
+// error io.EOF means the same as that of send.
 func sendHole(call guestdv1.FileService_WriteClient, n int64, sum hash.Hash) error {
 	if n == 0 {
 		return nil
@@ -320,20 +320,20 @@ func sendHole(call guestdv1.FileService_WriteClient, n int64, sum hash.Hash) err
 	})
 }
 
-// shortChunk is the size of the first pieces where the connection broke under
-// larger ones. Of a piece that did not arrive whole nothing did, so that a
-// transfer would never get on over connections which do not live for one.
+// shortChunk is the size of the first pieces after a broken connection. A piece
+// that does not arrive whole does not arrive at all, so with large ones a transfer
+// would never get anywhere over connections that break before one is through.
 const shortChunk = 16 << 10
 
-// chunk is the size of the pieces in which the file is sent. The larger they
-// are the less both ends wait for each other; but of a source whose size nobody
-// knows, which may be slow, a piece should not be long in coming. The byte
-// beyond a small file lets its first piece see its end.
+// chunk is the size of the pieces in which the file is sent. With larger pieces
+// both ends wait for each other less often; but a source of unknown size may be
+// slow, and then a large piece would take long to fill. One byte more than a small
+// file has lets the read of its first piece find its end.
 func (w *fileWrite) chunk() int {
 	if w.options.Size == 0 {
 		return wire.ChunkSize
 	}
-	const least = 4 << 10 // should there be more than was said
+	const least = 4 << 10 // if the source has more than Size says
 	return int(min(max(w.options.Size-w.resumedAt+1, least), wire.MaxData))
 }
 
