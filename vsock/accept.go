@@ -15,11 +15,11 @@ func acceptError(a Addr, err error) error {
 	return opError("accept", a, err)
 }
 
-// shortageError is a want of the kernel's memory or, ENOSPC, of the descriptors
-// that it lets one user wait for (epoll(7), max_user_watches), of which the
-// workload may have taken the last. It passes; servers that know only the
-// errors which the standard library calls temporary would give their listener
-// up for it.
+// shortageError says that the kernel is short of memory or, with ENOSPC, that it
+// lets this user wait for no more descriptors (epoll(7), max_user_watches), of
+// which the workload may have taken the last. Either passes. Without this type a
+// server that retries only what the standard library calls temporary would give
+// up its listener.
 type shortageError struct{ syscall.Errno }
 
 // Temporary tells a server to accept again in a while.

@@ -27,11 +27,11 @@ type unixConn struct {
 	local, remote Addr
 }
 
-// newUnixConn takes c over. The send buffer of a unix socket is what is under
-// way at all, as there is none to receive into. The kernel's default, 208 KiB
-// of which a part is bookkeeping, makes both ends wait for each other twice as
-// often in bulk transfers as the most that any user may have; more than that is
-// not granted, and no error.
+// newUnixConn takes ownership of c. A unix socket has no receive buffer: what is
+// in flight lies in the sender's. With the kernel's default of 208 KiB, a part of
+// it bookkeeping, both ends of a bulk transfer wait for each other twice as often
+// as with the most that any user may ask for. The kernel grants no more than
+// that, without an error.
 func newUnixConn(c *net.UnixConn, local, remote Addr) unixConn {
 	_ = c.SetWriteBuffer(DefaultBuffer)
 	return unixConn{UnixConn: c, local: local, remote: remote}

@@ -31,8 +31,9 @@
 // closes first, because a guest's last bytes may be cut with its connection.
 // [CloseWrite] exists for the transports that can, and says where they cannot.
 //
-// Only a connection that answered may be written to: Dial on a hybrid socket
-// returns after the VMM's OK, so a caller never speaks too early.
+// A VMM drops what is written to its socket before it has connected. Dial on a
+// hybrid socket therefore returns only after the VMM's OK; a caller that dials
+// the socket by itself has to wait for that.
 //
 // On systems other than Linux the unix and hybrid transports work and AF_VSOCK
 // gives an error that wraps [errors.ErrUnsupported].

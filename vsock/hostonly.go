@@ -61,8 +61,8 @@ type HostListener struct {
 	nextLog time.Time
 }
 
-// Accept returns the next connection of the host. Refusing others takes no
-// time that depends on them.
+// Accept returns the next connection of the host. It refuses others without
+// waiting for anything from them.
 func (l *HostListener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()

@@ -19,7 +19,7 @@ const DefaultBuffer = 1 << 20
 // ready to use.
 type ListenConfig struct {
 	// Mode is the permission of a unix socket's file, whatever the umask.
-	// Zero means 0600. To connect to a socket is to write to its file.
+	// Zero means 0600. Who may write to the file may connect.
 	Mode fs.FileMode
 
 	// Buffer is how many bytes of one AF_VSOCK connection the kernel keeps
@@ -31,8 +31,8 @@ type ListenConfig struct {
 	// for a transport that is not there yet: modules load late at boot.
 	WaitForDevice bool
 
-	// Logger says once what Listen waits for, and again now and then. Nil
-	// discards.
+	// Logger gets a line when Listen begins to wait for a device, and one
+	// every ten seconds while it waits. Nil discards.
 	Logger *slog.Logger
 }
 
