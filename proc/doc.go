@@ -25,5 +25,5 @@
 //   - It begins in a session of its own, with descriptors 0, 1 and 2 and no
 //     other, and with none of the agent's environment.
 //
-// Nothing ticks: an idle table with living processes makes no wake-ups.
+// There is no ticker: a table whose processes are idle causes no wake-ups.
 package proc

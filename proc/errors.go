@@ -33,8 +33,8 @@ var (
 	ErrStdinClosed = errors.New("stdin is closed")
 	// ErrNoTTY: a resize was asked for, and the process has no terminal.
 	ErrNoTTY = errors.New("process has no terminal")
-	// ErrNoPoll: the kernel waits for no more descriptors of this user, by
-	// fs.epoll.max_user_watches, which who runs as the same user shares.
+	// ErrNoPoll: the kernel lets this user wait for no more descriptors. The
+	// limit, fs.epoll.max_user_watches, is one for all processes of the user.
 	ErrNoPoll = errors.New("no more descriptors can be waited for (fs.epoll.max_user_watches)")
 	// ErrNever: none of the awaited conditions can come true any more.
 	ErrNever = errors.New("condition can no longer come true")

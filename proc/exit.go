@@ -33,9 +33,9 @@ type Exit struct {
 	Started time.Time
 	Ended   time.Time
 
-	// OutputHeld: something still holds the output pipe, or more output
-	// than a pipe takes was waiting. The exit is reported nevertheless; the
-	// rest of the output follows to those who stay subscribed.
+	// OutputHeld: when the exit was reported, something else still held the
+	// output pipe, or more output was waiting than a pipe holds. The rest of
+	// the output follows, to those who stay subscribed.
 	OutputHeld bool
 }
 

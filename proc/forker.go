@@ -15,12 +15,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// crowd is how many living processes make a table start others by its forker.
+// crowd is the number of living processes from which on a table starts others by
+// its forker.
 //
-// A child is forked with a copy of the agent's descriptors, and its exec closes
-// them one by one: a third of a microsecond each, three for every process that
-// lives. With a thousand alive that is more than all the rest of a start. The
-// way through the forker costs as much as a hundred.
+// A child is forked with a copy of the agent's descriptors, three for every
+// living process, and its exec closes them one by one, a third of a microsecond
+// each. With a thousand processes alive that takes longer than all the rest of a
+// start. Going through the forker costs about as much as a hundred processes do.
 const crowd = 128
 
 // A forker is a thread of this program that has a table of descriptors of its
@@ -211,7 +212,7 @@ func (f *forker) borrow(attr *syscall.ProcAttr) (own *syscall.ProcAttr, release 
 	}, err
 }
 
-// discard kills and reaps a child that nobody shall know of.
+// discard kills and reaps a child that nobody has been told of.
 func discard(pid int) {
 	_ = unix.Kill(pid, unix.SIGKILL) // ours, and not reaped
 	var ws syscall.WaitStatus

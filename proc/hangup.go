@@ -4,9 +4,9 @@ package proc
 
 import "os"
 
-// Hangup closes the agent's ends of everything the process has open to it, as
-// a line that breaks. The kernel tells a terminal's session with SIGHUP, a
-// reader of a pipe with the end of its input, a writer with SIGPIPE or EPIPE.
+// Hangup closes the agent's ends of the process's terminal or pipes, as when a
+// line breaks. The kernel sends SIGHUP to a terminal's session; who reads from a
+// pipe sees the end of the input, who writes to one gets SIGPIPE or EPIPE.
 // Nothing is killed: a process that has left the terminal's session and writes
 // elsewhere goes on. Output that was not read yet is kept, what comes later is
 // not, and the exit is reported as usual. Hanging up twice, or a process that

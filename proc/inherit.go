@@ -96,9 +96,9 @@ func catchIgnored(mask string) {
 	}
 }
 
-// These are the C libraries' own: nobody else sends them and Go leaves them
-// alone. Whatever glibc's posix_spawn starts, such as all below make, has them
-// ignored.
+// These signals are the C libraries' own: nobody else sends them, and Go leaves
+// them alone. A program that glibc's posix_spawn has started ignores them, and so
+// do its children: everything below make, for example.
 const (
 	firstLibcSignal = syscall.Signal(32)
 	lastLibcSignal  = syscall.Signal(34)
@@ -112,8 +112,8 @@ func resetSignal(sig syscall.Signal) {
 	_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&action)), 0, setSize, 0, 0)
 }
 
-// settlePriorities gives a new process the neutral values of what it inherited
-// and the shim, which sets both, did not see to.
+// settlePriorities sets the nice value and oom_score_adj of a new process to 0,
+// unless the shim has set them, where it would have inherited the agent's.
 func (i inheritance) settlePriorities(pid int) {
 	if i.oomScoreAdj != 0 {
 		_ = os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte("0"), 0)

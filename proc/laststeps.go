@@ -38,8 +38,8 @@ type shimWord struct {
 
 const shimWordSize = int(unsafe.Sizeof(shimWord{}))
 
-// errShimDied is of a shim that never came to the exec: somebody killed it, or
-// the kernel did for want of memory.
+// errShimDied says that the shim ended before the exec: it was killed, perhaps by
+// the kernel for lack of memory.
 var errShimDied = errors.New("the process died before it executed the program")
 
 // lastShimWord returns the last word of a shim that has said b.
@@ -208,9 +208,9 @@ func (l *lastSteps) become() {
 	}
 }
 
-// exec tries the programs as tryPrograms does, but for the one that is busy,
-// which is tried again by whoever started the shim. It returns which one failed
-// to what.
+// exec tries the programs as tryPrograms does, except that it does not retry one
+// that is busy: who started the shim does that. It returns which program failed,
+// and why.
 //
 //go:nosplit
 //go:norace

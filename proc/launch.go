@@ -269,7 +269,7 @@ func (f *fork) startError(attr *syscall.ProcAttr, path string, err error) error 
 	return &StartError{stage, path, err}
 }
 
-// ambiguous are the errors that more than one stage may give.
+// ambiguous are the errors that more than one stage can cause.
 var ambiguous = []syscall.Errno{
 	syscall.EACCES, syscall.EPERM, syscall.ENOENT, syscall.ENOTDIR, syscall.EINVAL,
 	syscall.ELOOP, syscall.EBUSY, syscall.EOPNOTSUPP, syscall.ENODEV,

@@ -11,8 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Owner finds the process in whose tree pid is: it, or what it started, however
-// far down. False is a pid of nobody's here, or of nothing at all.
+// Owner finds the table's process to whose tree pid belongs: the process itself,
+// or whatever descends from it. It reports false for a pid of no such tree, or of
+// no process.
 func (t *Table) Owner(pid int) (*Process, bool) {
 	var path string
 	if b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup"); err == nil {

@@ -64,12 +64,12 @@ func (p *Process) Spec() Spec { return p.spec.normalized() }
 // Done is closed when the exit is known.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Finished is closed when, beyond that, nothing of the process's tree is
-// alive and its output has ended. Without cgroup2 the tree is not looked at.
+// Finished is closed after Done, when nothing of the process's tree is alive any
+// more and its output has ended. Without cgroup2 only the output counts.
 func (p *Process) Finished() <-chan struct{} { return p.finished }
 
-// Wait waits for the exit, which may be asked for any number of times. The
-// error is ctx's.
+// Wait waits for the exit. It may be called any number of times. The error is
+// ctx's.
 func (p *Process) Wait(ctx context.Context) (Exit, error) {
 	select {
 	case <-p.done:

@@ -133,7 +133,7 @@ func (io *stdio) closeParent() {
 	}
 }
 
-// slack is how much the kernel may still hold of a process's output.
+// slack is how many bytes of a process's output the kernel may still hold.
 func (io *stdio) slack() int {
 	const defaultPipe = 64 << 10
 	size := defaultPipe
