@@ -10,10 +10,12 @@ import (
 	"github.com/guestd/guestd/internal/sparse"
 )
 
-// copyStep bounds one system call of a copy, so that ended, which says whether
-// the caller has given up, is asked now and then; copyBuffer is the buffer where the kernel cannot copy by itself.
 const (
-	copyStep   = 64 << 20
+	// copyStep bounds one system call of a copy: between two of them ended is
+	// asked whether the caller has given up.
+	copyStep = 64 << 20
+	// copyBuffer is the size of the buffer where the kernel cannot copy by
+	// itself.
 	copyBuffer = 256 << 10
 )
 

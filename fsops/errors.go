@@ -16,9 +16,9 @@ import (
 )
 
 var (
-	// ErrSpecial says that the path names a FIFO, a device or a socket, and the caller
-	// did not say that it wants one. To open it could block for ever or move
-	// a machine.
+	// ErrSpecial says that the path names a FIFO, a device or a socket, and the
+	// caller did not allow that. Opening one could block for ever, or have
+	// effects on a device.
 	ErrSpecial = errors.New("not a regular file or directory")
 
 	// ErrBadPattern says that a glob or exclude pattern is malformed. It is
@@ -39,8 +39,7 @@ var (
 	// ErrBusy says that another writer has the same resume id open.
 	ErrBusy = errors.New("partial file in use by another writer")
 
-	// ErrResume says that less has arrived of a partial file than [WriteOptions].ResumeAt
-	// says.
+	// ErrResume says that a partial file is shorter than [WriteOptions].ResumeAt.
 	ErrResume = errors.New("partial file is shorter than the place to resume at")
 
 	// ErrWatchLimit says that the kernel's limit on inotify instances or watches is
@@ -67,8 +66,7 @@ func (e *IdentityError) Error() string {
 	return fmt.Sprintf("act as user %s (%d:%d): %v", e.Identity.Name, e.Identity.UID, e.Identity.GID, e.Err)
 }
 
-// Unwrap returns the reason; Is makes every IdentityError an
-// [fs.ErrPermission].
+// Unwrap returns the reason.
 func (e *IdentityError) Unwrap() error { return e.Err }
 
 // Is reports whether target is [fs.ErrPermission].
@@ -149,7 +147,7 @@ func retry(fn func() error) error {
 	}
 }
 
-// isAny says that err is one of errnos.
+// isAny reports whether err is one of errnos.
 func isAny(err error, errnos ...unix.Errno) bool {
 	var errno unix.Errno
 	return errors.As(err, &errno) && slices.Contains(errnos, errno)

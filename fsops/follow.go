@@ -14,12 +14,13 @@ import (
 // longAgo is a deadline that has passed.
 var longAgo = time.Unix(1, 0)
 
-// Pauses between two looks at a followed file, where the kernel does not tell:
-// always, where its file system does not see the host's changes or no watch
-// could be had, and while the name is missing between the two halves of a
-// rotation.
 const (
-	followPause  = time.Second
+	// followPause is the pause between two looks at a followed file of which the
+	// kernel does not tell: its file system does not see the host's changes, or
+	// no watch could be had.
+	followPause = time.Second
+	// missingPause is the same while no file has the name, as in the middle of a
+	// log's rotation.
 	missingPause = 100 * time.Millisecond
 )
 
@@ -54,7 +55,7 @@ func (r *Reader) await() error {
 	return r.pause(pause)
 }
 
-// grown says that there is something to read.
+// grown reports whether there is something to read.
 func (r *Reader) grown() bool {
 	info, err := r.currentInfo()
 	return err == nil && info.Size > r.offset
@@ -70,7 +71,8 @@ func (r *Reader) currentInfo() (info *FileInfo, err error) {
 	return info, err
 }
 
-// look finds out whether the file was cut, or its name means another one now.
+// look finds out whether the file was cut, or its name means another one now. It
+// says in *missing, unless that is nil, whether nothing has the name.
 func (r *Reader) look(missing *bool) error {
 	now, err := r.currentInfo()
 	if err != nil {
@@ -194,8 +196,8 @@ func (r *Reader) newTailWatch() *tailWatch {
 	return t
 }
 
-// changedElsewhere says that another machine may change the file without this
-// kernel noticing.
+// changedElsewhere reports whether another machine may change the file without
+// this kernel noticing.
 func (r *Reader) changedElsewhere() bool {
 	var st unix.Statfs_t
 	err := r.w.control(func(fd int) error { return unix.Fstatfs(fd, &st) })

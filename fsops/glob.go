@@ -27,8 +27,9 @@ const maxBraces = 1024
 // An element with a pattern follows a symbolic link to a directory, as a shell
 // does; ** does not, so that it always ends. Directories that cannot be read
 // match nothing. As ** may stand for no directory, "a/**" matches a itself; a
-// slash at the end lets only directories match. A malformed pattern gives an error for which errors.Is with
-// [ErrBadPattern] holds. fn runs with the user's rights; its error ends Glob.
+// slash at the end lets only directories match. A malformed pattern gives an
+// error for which errors.Is with [ErrBadPattern] holds. fn runs with the user's
+// rights; its error ends Glob.
 func (f *FS) Glob(ctx context.Context, pattern string, fn func(path string) error) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -29,7 +29,7 @@ func (s globStates) add(elements []string) globStates {
 	return s
 }
 
-// accepts says that a path may end here.
+// accepts reports whether a path may end here.
 func (s globStates) accepts(isDir bool) bool {
 	for _, elements := range s {
 		if len(elements) == 0 || isDir && elements[0] == onlyDirs {
@@ -39,7 +39,7 @@ func (s globStates) accepts(isDir bool) bool {
 	return false
 }
 
-// goesOn says that something below could match.
+// goesOn reports whether something below could match.
 func (s globStates) goesOn() bool {
 	for _, elements := range s {
 		if len(elements) > 0 && elements[0] != onlyDirs {
@@ -73,9 +73,8 @@ func matchElement(element, name string) bool {
 	return doublestar.MatchUnvalidated(element, name)
 }
 
-// literals returns the names that next elements stand for where they stand for
-// one only. all says that it is so of every one: then the directory need not be
-// read, nor be readable.
+// literals returns the next elements that are plain names. all reports whether
+// every one is: then the directory need not be read, nor be readable.
 func (s globStates) literals() (names []string, all bool) {
 	all = true
 	for _, elements := range s {

@@ -4,6 +4,7 @@ package fsops
 
 import (
 	"errors"
+
 	"golang.org/x/sys/unix"
 )
 

@@ -82,7 +82,7 @@ func (f *FS) createFile(abs string, flags int, perm uint32) (int, error) {
 	return f.openPath(abs, flags, perm&permMask)
 }
 
-// usable says why a file may not be opened.
+// usable returns why a file may not be opened, or nil.
 func usable(info *FileInfo, special bool) error {
 	switch {
 	case info.IsDir():
@@ -211,11 +211,11 @@ func (w *waitable) control(fn func(fd int) error) error {
 	return err
 }
 
-// readsFreely says that the kernel, having let the user open the file, asks for
-// no rights when it is read: then a thread need not take them on for each read,
-// which costs as much as reading 64 KiB. It is so on file systems that keep
-// their data themselves. In /proc what a read returns may depend on the reader,
-// and a server behind FUSE or NFS is told who reads.
+// readsFreely reports whether the kernel, once it has let the user open the file,
+// checks no rights when it is read: then a thread need not take on the user's
+// rights for each read, which costs as much as reading 64 KiB. So it is on file
+// systems that hold their data themselves. In /proc what a read returns may depend
+// on the reader, and a server behind FUSE or NFS is told who reads.
 func readsFreely(fd int, info *FileInfo) bool {
 	if !info.IsRegular() {
 		return false

@@ -54,10 +54,10 @@ func isPartialName(name string) bool {
 	return err == nil
 }
 
-// StatPartial tells how many bytes have arrived of the partial file that a
-// [Writer] with the resume id left, or is writing, for path, and when the last
-// of them did. Where there is none fs.ErrNotExist holds. A path whose last
-// element is a symbolic link means what the link points to.
+// StatPartial describes the partial file that a [Writer] with the resume id left,
+// or is writing, for path: how many bytes have arrived, and when the last of them
+// did. Where there is none, the error is fs.ErrNotExist. A path whose last element
+// is a symbolic link means what the link points to.
 func (f *FS) StatPartial(ctx context.Context, path, resumeID string) (size int64, mtime time.Time, err error) {
 	var info FileInfo
 	err = f.withPath(ctx, "stat", path, func(abs string) error {
@@ -221,10 +221,10 @@ func (s *System) sweepPartials() {
 	}
 }
 
-// CleanPartials removes from the directory dir the partial files that nobody
-// has written to for age and that no writer has open, and returns how many. An
-// age of 0 is [Config.PartialMaxAge]. Those that this process left are found
-// without it; it is for what an earlier one left.
+// CleanPartials removes from the directory dir the partial files that nobody has
+// written to for age and that no writer has open, and returns how many it removed.
+// An age of 0 is [Config.PartialMaxAge]. It is for what an earlier process left:
+// this one removes its own by itself.
 func (f *FS) CleanPartials(ctx context.Context, dir string, age time.Duration) (removed int, err error) {
 	if age == 0 {
 		age = f.sys.cfg.PartialMaxAge

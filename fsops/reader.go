@@ -67,7 +67,7 @@ type Reader struct {
 	left   int64 // with opts.Length
 	watch  *tailWatch
 
-	holesTo int64 // where looking for holes ends; 0 if there are none to speak of
+	holesTo int64 // where looking for holes ends; 0 if it is not worth it
 	dataTo  int64 // where the data at the offset ends, as far as that is known
 
 	mu     sync.Mutex // guards what end changes while a Read waits
@@ -111,13 +111,12 @@ func (r *Reader) Info() *FileInfo { return r.info }
 // Offset returns the position in the file of the next byte that Read returns.
 func (r *Reader) Offset() int64 { return r.offset }
 
-// SkipHole passes over the hole at the offset, of which it returns the length,
-// and returns how many bytes may be read then before the next hole: a longer
-// Read reads zeros of that, too. There are holes only within what the file's
-// size was when it was opened, and none for a Reader that follows, or where the
-// file system does not tell of them.
+// SkipHole moves over the hole at the offset. It returns the hole's length, and
+// how many bytes of data follow before the next hole; a Read of more than that
+// reads zeros. Holes are known only up to the size that the file had when it was
+// opened. A Reader that follows, or whose file system does not tell, has none.
 //
-// In a file that does not look as if it had holes it costs no system call.
+// For a file that takes as much space as its size it costs no system call.
 func (r *Reader) SkipHole() (hole, data int64) {
 	if r.offset >= r.dataTo && r.offset < r.holesTo {
 		hole = r.findData()

@@ -14,7 +14,7 @@ import (
 // RealpathMode says how much of a path must exist for [FS.Realpath].
 type RealpathMode int
 
-// What must exist.
+// How much must exist.
 const (
 	RealpathExisting RealpathMode = iota // everything
 	RealpathParent                       // everything but the last element

@@ -61,8 +61,8 @@ func (f *FS) Remove(ctx context.Context, path string, opts RemoveOptions) (Remov
 	return r.result, err
 }
 
-// isNotEmpty says that a directory could not be removed because something is in
-// it; POSIX allows either errno.
+// isNotEmpty reports whether a directory could not be removed because something is
+// in it; POSIX allows either errno.
 func isNotEmpty(err error) bool {
 	return errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST)
 }
@@ -134,7 +134,7 @@ func (r *remover) fail(path string, err error) {
 }
 
 // empty removes what is in node, whose path is path, and then node itself by
-// calling rmdir. The error is that of ctx.
+// calling rmdir. The error is that of ended.
 func (r *remover) empty(node *dirNode, path string, rmdir func() error) error {
 	for range removePasses {
 		failed := r.result.Failed

@@ -15,8 +15,8 @@ import (
 // directory is named. TMPDIR is the agent's and means nothing to the user.
 const defaultTempDir = "/tmp"
 
-// tempTries bounds the attempts at a name nobody has; with 130 random bits a
-// second one is a sign of something else.
+// tempTries bounds the attempts at a name that is not in use. With 130 random bits
+// a second one is hardly ever needed.
 const tempTries = 16
 
 // MkdirTemp makes a new directory with mode 0700 in dir ("" is /tmp) and

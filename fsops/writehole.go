@@ -16,8 +16,8 @@ import (
 // EINVAL if the file could not be as large, and a *[SizeError] if it would be
 // larger than WriteOptions.Size; neither changes anything.
 //
-// The sum is told of every zero, which SHA-256 takes its time for. The end of
-// NewWriter's context ends that.
+// The zeros count for the checksum; with SHA-256 that takes as long as for other
+// bytes. The end of NewWriter's context ends it.
 func (w *Writer) WriteHole(n int64) error {
 	switch size := w.opts.Size; {
 	case w.done:

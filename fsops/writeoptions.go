@@ -30,7 +30,7 @@ const (
 	WriteInPlace
 )
 
-// replaces says that the mode works with a temporary file.
+// replaces reports whether the mode works with a temporary file.
 func (m WriteMode) replaces() bool { return m == WriteAtomic || m == WriteExclusive }
 
 // WriteOptions are the options of [FS.NewWriter]. The zero value replaces the
@@ -72,9 +72,8 @@ type WriteOptions struct {
 
 	// ResumeID, with WriteAtomic and WriteExclusive, keeps what has arrived
 	// when the Writer is aborted: the next one for the same target and id goes
-	// on behind it, see [Writer.Offset]. Choose an id that is another one when
-	// the content is, and give a checksum. The partial file stays for
-	// [Config.PartialMaxAge].
+	// on behind it, see [Writer.Offset]. Choose another id for other content,
+	// and give a checksum. The partial file stays for [Config.PartialMaxAge].
 	ResumeID string
 
 	// ResumeAt, with ResumeID, is where to go on, for a caller that has asked
