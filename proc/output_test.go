@@ -404,7 +404,7 @@ func TestExitWaitsForALatePump(t *testing.T) {
 	// A full ring asks for more before it is read into again.
 	tab.budget.mu.Lock()
 	write(minRing - 1)
-	if err := p.CloseStdin(); err != nil {
+	if err := p.CloseStdin(t.Context()); err != nil {
 		t.Error(err)
 	}
 	select {
