@@ -34,7 +34,8 @@ type CopyResult struct {
 // are shared where the file system can.
 //
 // A file is replaced atomically, and to may be a symbolic link to it, but never
-// a directory. A directory that is there already is filled up and keeps its
+// a directory; nor, for a regular file, a FIFO, device or socket, which is
+// [ErrSpecial]. A directory that is there already is filled up and keeps its
 // attributes; symbolic links below it are replaced, not followed. A recursive
 // copy continues after what cannot be copied and returns the first error, whose
 // path is that of the file. From and to the same is EINVAL; a copy into the tree
@@ -120,6 +121,9 @@ func (c *copier) top(from, to, name string) error {
 	defer t.close()
 	if t.existing != nil && inodeOf(t.existing) == inodeOf(info) {
 		return sameError{}
+	}
+	if t.existing != nil && t.existing.IsSpecial() && info.IsRegular() && !c.opts.NoReplace {
+		return ErrSpecial
 	}
 	return c.file(srcDir, base, t, info, 0)
 }

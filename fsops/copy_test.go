@@ -56,6 +56,15 @@ func TestCopyFile(t *testing.T) {
 		t.Errorf("copied link: %q, %v", target, err)
 	}
 	makeTree(t, dir, "d/")
+	if err := unix.Mkfifo(filepath.Join(dir, "fifo"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Copy(bg(), "copy", "fifo", CopyOptions{}); !errors.Is(err, ErrSpecial) {
+		t.Errorf("over a FIFO: %v", err)
+	}
+	if info, err := f.Stat(bg(), "fifo"); err != nil || !info.IsSpecial() {
+		t.Errorf("%+v, %v", info, err)
+	}
 	for _, test := range []struct {
 		from, to string
 		errno    syscall.Errno

@@ -39,10 +39,13 @@ type app struct {
 
 	client       *client.Client // made by connect
 	interruption *interruption
+	blocked      blocked
 }
 
 func newApp(stdin io.Reader, stdout, stderr io.Writer, lookup func(string) (string, bool)) *app {
-	return &app{stdin: stdin, stdout: &output{w: stdout}, stderr: stderr, lookup: lookup}
+	a := &app{stdin: stdin, stderr: stderr, lookup: lookup}
+	a.stdout = &output{w: stdout, blocked: &a.blocked}
+	return a
 }
 
 // run executes a command line and returns the exit code.
@@ -52,7 +55,13 @@ func (a *app) run(ctx context.Context, args []string) int {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	a.stdout.failed = cancel
+	ended := make(chan int, 1)
+	go func() { ended <- a.execute(ctx, args) }()
+	return a.await(ctx, ended)
+}
 
+// execute executes a command line until ctx is done, if that can end it.
+func (a *app) execute(ctx context.Context, args []string) int {
 	root := newRoot(a) //nolint:contextcheck // commands have their context from cobra
 	root.SetArgs(args)
 	root.SetIn(a.stdin)

@@ -41,7 +41,8 @@ output. Where a copy goes is decided as by cp and rsync:
   -T                                    DST is always the copy's own path
 
 Several sources need a directory as DST. Missing parents are made. Symbolic
-links that are named as SRC are followed, those within a tree stay links.
+links that are named as SRC are followed, those within a tree stay links. Devices
+and FIFOs of this machine, also <(...) and >(...) of a shell, are read and written.
 
 Modes, times to the nanosecond, holes, and in trees links and extended
 attributes are kept; files belong to the user who writes them, unless --owners
@@ -181,9 +182,13 @@ func (c *copying) transfer(ctx context.Context, from, to operand, bar *progress)
 	case from.side == guestSide && to.side == guestSide:
 		return c.within(ctx, from, to)
 	case from.side == stdStream:
-		return c.fromStdin(ctx, to, bar)
+		return c.fromStream(ctx, c.app.stdin, to, bar)
 	case to.side == stdStream:
 		return c.toStdout(ctx, from, bar)
+	case from.side == localSide && isSpecial(from.path):
+		return c.fromSpecial(ctx, from, to, bar)
+	case to.side == localSide && isSpecial(to.path) && !c.flags.keep:
+		return c.toSpecial(ctx, from, to, bar)
 	case from.side == localSide:
 		return c.upload(ctx, from, to, bar)
 	}
@@ -240,14 +245,13 @@ func (c *copying) within(ctx context.Context, from, to operand) (client.Transfer
 	return client.Transfer{Files: result.Files, Bytes: result.Bytes}, err
 }
 
-// fromStdin writes a file whose size is not known before.
-func (c *copying) fromStdin(ctx context.Context, to operand, bar *progress) (client.Transfer, error) {
+// fromStream writes a file whose size is not known before.
+func (c *copying) fromStream(ctx context.Context, r io.Reader, to operand, bar *progress) (client.Transfer, error) {
 	mode := client.Atomic
 	if c.flags.keep {
 		mode = client.Exclusive
 	}
-	source := bar.reader(c.app.stdin)
-	info, err := c.files.WriteFile(ctx, to.path, source, client.WriteOptions{Mode: mode, Parents: true})
+	info, err := c.files.WriteFile(ctx, to.path, bar.reader(c.app.blocked.reader(r)), client.WriteOptions{Mode: mode, Parents: true})
 	if err != nil {
 		return client.Transfer{}, err
 	}

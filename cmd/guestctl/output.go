@@ -17,8 +17,9 @@ import (
 // output is standard output. Its reader may go away (`guestctl … | head`): the
 // first error stays, every later write fails with it, and the command is ended.
 type output struct {
-	w      io.Writer
-	failed func(error) // told of the first error
+	w       io.Writer
+	failed  func(error) // told of the first error
+	blocked *blocked
 
 	mu  sync.Mutex
 	err error
@@ -30,7 +31,7 @@ func (o *output) Write(p []byte) (int, error) {
 	if o.err != nil {
 		return 0, o.err
 	}
-	n, err := o.w.Write(p)
+	n, err := o.blocked.writer(o.w).Write(p)
 	if err != nil {
 		o.err = &outputError{err}
 		if o.failed != nil {

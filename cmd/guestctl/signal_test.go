@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -86,6 +88,53 @@ func TestSignalsOfOtherCommands(t *testing.T) {
 	if ids := outputOf(t, socket, "ps", "-q"); ids != "p\n" {
 		t.Errorf("left: %q", ids)
 	}
+}
+
+// TestSignalsEndWhatIsBlocked in a pipe of which the other end does nothing.
+func TestSignalsEndWhatIsBlocked(t *testing.T) {
+	socket := newAgent(t)
+	dir := t.TempDir()
+	fifo := filepath.Join(dir, "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"cp", "-", ":" + dir + "/in"}, {"cp", fifo, ":" + dir + "/in"}, {"cp", ":/etc/passwd", fifo}, {"cat", "/dev/zero"},
+	} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			cmd := guestctl(t, socket, args...)
+			if _, err := cmd.StdinPipe(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := cmd.StdoutPipe(); err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = cmd.Process.Kill() })
+			eventually(t, "a call", func() bool { return hasSocket(cmd.Process.Pid) })
+			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			if code := exitCodeOf(t, cmd.Wait()); code != 128+int(syscall.SIGTERM) {
+				t.Errorf("exit code %d", code)
+			}
+		})
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
+		t.Errorf("left over: %v, %v", entries, err)
+	}
+}
+
+// hasSocket reports whether a process has a socket: whether guestctl is past
+// connecting, and signals do not kill it any more.
+func hasSocket(pid int) bool {
+	links, _ := filepath.Glob(filepath.Join("/proc", strconv.Itoa(pid), "fd", "*"))
+	return slices.ContainsFunc(links, func(link string) bool {
+		target, err := os.Readlink(link)
+		return err == nil && strings.HasPrefix(target, "socket:")
+	})
 }
 
 func TestAttachSignals(t *testing.T) {
