@@ -138,8 +138,10 @@ func (a *app) exec(ctx context.Context, f *execFlags, program client.Spec) error
 	}
 	e := &execution{app: a, cmd: cmd, terminal: terminal, keep: keep}
 	if f.stdin {
-		cmd.Stdin = a.stdin
-		if terminal != nil {
+		if terminal == nil {
+			e.input = &input{r: a.stdin}
+			cmd.Stdin = e.input
+		} else {
 			e.keys = newDetachReader(a.stdin, keys)
 			cmd.Stdin = e.keys
 		}

@@ -20,6 +20,7 @@ type execution struct {
 	app      *app
 	cmd      *client.Cmd
 	terminal *terminal     // nil without -t
+	input    *input        // nil without -i, and with -t
 	keys     *detachReader // nil without a terminal's input
 	keep     bool
 }
@@ -128,7 +129,13 @@ func (e *execution) result(ctx context.Context, err error) error {
 		return out
 	}
 	if status := e.cmd.ExitStatus; status != nil {
-		return e.app.exited(status)
+		err := e.app.exited(status)
+		if in := e.input.failure(); in != nil && err == nil {
+			return in
+		} else if in != nil {
+			e.app.complain(in)
+		}
+		return err
 	}
 	if e.keep && (errors.Is(err, client.ErrUnavailable) || errors.Is(err, client.ErrOutputLost)) {
 		e.app.warn("it may run on: guestctl attach %s", escape(e.cmd.Process.ID()))
