@@ -95,11 +95,11 @@ func (c *connection) Read(b []byte) (int, error) {
 // a ping between two of them if one is due.
 func (c *connection) Write(b []byte) (int, error) {
 	c.writing.Lock()
-	defer c.writing.Unlock()
 	n, err := c.Conn.Write(b)
 	c.frames.wrote(b[:n])
+	c.writing.Unlock()
 	if err == nil {
-		c.writePing()
+		c.tryPing() // who made one due meanwhile found the lock held
 	}
 	return n, err
 }

@@ -61,7 +61,13 @@ func (c *connection) keep(k keepAlive) {
 // ping writes a ping, or has it written behind the frame that is being written.
 func (c *connection) ping(limit time.Duration) {
 	c.pingDue.Store(int64(limit))
-	if c.writing.TryLock() {
+	c.tryPing()
+}
+
+// tryPing writes the ping that is due, if there is one, unless somebody writes:
+// who does so calls it when he no longer holds the lock.
+func (c *connection) tryPing() {
+	if c.pingDue.Load() != 0 && c.writing.TryLock() {
 		defer c.writing.Unlock()
 		c.writePing()
 	}

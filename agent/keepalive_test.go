@@ -148,6 +148,31 @@ func TestPingsBetweenBulk(t *testing.T) {
 	}
 }
 
+// A ping that comes due while something is written is not forgotten, also in the
+// moment in which the writing ends.
+func TestPingDueDuringAWrite(t *testing.T) {
+	cs := &connections{log: slog.New(slog.DiscardHandler), keepAlive: keepAlive{time.Hour, time.Hour}}
+	near, far := net.Pipe()
+	defer far.Close()
+	c, _ := cs.accept(near)
+	var working sync.WaitGroup
+	for range 1000 {
+		working.Go(func() {
+			if _, err := c.Write([]byte(pingFrame)); err != nil {
+				t.Error(err)
+			}
+		})
+		working.Go(func() { c.ping(time.Minute) })
+		_ = far.SetReadDeadline(time.Now().Add(patience))
+		if _, err := io.ReadFull(far, make([]byte, 2*len(pingFrame))); err != nil {
+			t.Fatalf("a frame and a ping: %v", err)
+		}
+		working.Wait()
+	}
+	_ = c.Close()
+	cs.running.Wait()
+}
+
 func TestFrames(t *testing.T) {
 	var stream bytes.Buffer
 	framer := http2.NewFramer(&stream, nil)
