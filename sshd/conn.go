@@ -121,6 +121,17 @@ func (c *conn) handshake(ctx context.Context, cancel context.CancelCauseFunc) (<
 func (c *conn) run(ctx context.Context, cancel context.CancelCauseFunc, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request) {
 	c.tasks.Go(func() { c.keepAlive(ctx, cancel) })
 	c.announceHostKeys()
+	c.dispatch(ctx, channels, requests)
+	// No packet comes any more: the peer has gone, or the context has ended.
+	c.server.log.Debug("ssh connection ended", "connection", c.account.ID(), "error", c.transport.Wait())
+	cancel(errPeerGone)
+	c.tasks.Wait()
+	_ = c.transport.Close()
+	c.backlog.wait()
+}
+
+// dispatch has channels opened and global requests answered until no more come.
+func (c *conn) dispatch(ctx context.Context, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request) {
 	for channels != nil || requests != nil {
 		select {
 		case offer, ok := <-channels:
@@ -128,27 +139,43 @@ func (c *conn) run(ctx context.Context, cancel context.CancelCauseFunc, channels
 				channels = nil
 				continue
 			}
-			c.open(ctx, offer)
+			c.openInTurn(ctx, offer, channels, requests)
 		case r, ok := <-requests:
 			if !ok {
 				requests = nil
 				continue
 			}
-			// The channels that the peer asked for before are in their queue.
-			for range len(channels) {
-				if offer, ok := <-channels; ok {
-					c.open(ctx, offer)
-				}
-			}
-			c.answer(ctx, r)
+			c.answerInTurn(ctx, r, channels)
 		}
 	}
-	// No packet comes any more: the peer has gone, or the context has ended.
-	c.server.log.Debug("ssh connection ended", "connection", c.account.ID(), "error", c.transport.Wait())
-	cancel(errPeerGone)
-	c.tasks.Wait()
-	_ = c.transport.Close()
-	c.backlog.wait()
+}
+
+// openInTurn opens a channel after the requests have been answered that the
+// peer sent before it, which are in their queue: a program finds the listeners
+// that its client asked for before the session. Nobody can tell those that were
+// sent after it; of them only no-more-sessions is not for it.
+func (c *conn) openInTurn(ctx context.Context, offer ssh.NewChannel, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request) {
+	for range len(requests) {
+		r := <-requests
+		if r.Type == requestNoMoreSessions {
+			c.open(ctx, offer)
+			c.answerInTurn(ctx, r, channels)
+			return
+		}
+		c.answer(ctx, r)
+	}
+	c.open(ctx, offer)
+}
+
+// answerInTurn answers a global request. Sessions that the peer asked for before
+// it said that there would be no more are in their queue.
+func (c *conn) answerInTurn(ctx context.Context, r *ssh.Request, channels <-chan ssh.NewChannel) {
+	if r.Type == requestNoMoreSessions {
+		for range len(channels) {
+			c.open(ctx, <-channels)
+		}
+	}
+	c.answer(ctx, r)
 }
 
 // nextSession names a session, as no other of the connection.
