@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 	"testing"
 
 	"golang.org/x/crypto/ssh"
@@ -195,12 +196,17 @@ func TestCosts(t *testing.T) {
 // may together: the largest are ended, and the smallest is not.
 func TestUnreadOfAll(t *testing.T) {
 	l := newLab(t, func(c *Config) { c.MaxUnread = 16 << 20 })
+	var begin sync.WaitGroup // who is still being connected is not ended
+	begin.Add(1)
 	fill := func(channels, bytes int) *ssh.Client {
 		c := l.dial(access.Grant{})
 		for range channels {
 			ch, _ := l.channel(c)
 			request(t, ch, "exec", ssh.Marshal(struct{ C string }{"exec sleep 1000"}), true)
-			go func() { _, _ = ch.Write(make([]byte, bytes)) }() // ends with the connection
+			go func() { // ends with the connection
+				begin.Wait()
+				_, _ = ch.Write(make([]byte, bytes))
+			}()
 		}
 		return c
 	}
@@ -209,6 +215,7 @@ func TestUnreadOfAll(t *testing.T) {
 	for range large {
 		_ = fill(3, 4<<20)
 	}
+	begin.Done()
 	eventually(t, "connections are ended", func() bool { return len(l.store.Connections()) < 1+large })
 	s, err := small.NewSession()
 	if err != nil {

@@ -3,7 +3,6 @@
 package sshd
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -306,25 +305,23 @@ func TestForwardOpenSSH(t *testing.T) {
 	local, remote := filepath.Join(l.dir, "local.sock"), filepath.Join(l.dir, "r.sock")
 	answerSum(t, "unix", back)
 	cmd := l.ssh(access.Grant{}, "-N", "-o", "ExitOnForwardFailure=yes", "-L", local+":"+web, "-R", remote+":"+back, "-R", "0:"+back)
-	var log bytes.Buffer
-	cmd.Stderr = &syncWriter{w: &log}
+	var log syncBuffer
+	cmd.Stderr = &log
+	defer func() {
+		if t.Failed() {
+			t.Logf("the client said %s", log.String())
+		}
+	}()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	for _, path := range []string{local, remote} {
-		eventually(t, path+" is there", func() bool { _, err := os.Stat(path); return err == nil })
-		other, err := net.Dial("unix", path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		askSum(t, other.(io.ReadWriter), noise(100_000))
+		other := dialSoon(t, path)
+		askSum(t, other, noise(100_000))
 		_ = other.Close()
 	}
-	_ = cmd.Process.Signal(os.Interrupt)
-	_ = cmd.Wait()
-	if !strings.Contains(log.String(), "Allocated port") {
-		t.Errorf("-R 0: the client said %s", &log)
-	}
+	eventually(t, "the client tells the port of -R 0", func() bool { return strings.Contains(log.String(), "Allocated port") })
+	interrupt(cmd)
 	l.quiet()
 
 	target := answerSum(t, "tcp", "127.0.0.1:0").Addr().String()
@@ -351,7 +348,7 @@ func TestForwardAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { cancel(); _ = agent.Wait() }()
-	eventually(t, "the agent is there", func() bool { _, err := os.Stat(own); return err == nil })
+	_ = dialSoon(t, own).Close()
 	add := exec.Command("ssh-add", "-q", key)
 	add.Env = append(os.Environ(), "SSH_AUTH_SOCK="+own)
 	if out, err := add.CombinedOutput(); err != nil {

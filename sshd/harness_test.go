@@ -68,7 +68,7 @@ func proxy(path string) int {
 // and for every descriptor to be closed.
 func leaks(descriptors int) error {
 	var stacks []byte
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		stacks = make([]byte, 1<<20)
 		stacks = stacks[:runtime.Stack(stacks, true)]
 		if bytes.Contains(stacks, []byte("guestd/sshd.(")) || bytes.Contains(stacks, []byte("crypto/ssh.(")) {
@@ -101,7 +101,7 @@ type lab struct {
 	table  *proc.Table
 	socket string
 	dir    string
-	log    *bytes.Buffer
+	log    syncBuffer
 }
 
 type labOption func(*Config)
@@ -115,7 +115,7 @@ func newLab(t *testing.T, options ...labOption) *lab {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	l := &lab{t: t, dir: dir, socket: filepath.Join(dir, "s"), log: new(bytes.Buffer)}
+	l := &lab{t: t, dir: dir, socket: filepath.Join(dir, "s")}
 	if l.store, err = access.New(access.Config{}); err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func newLab(t *testing.T, options ...labOption) *lab {
 	}
 	config := Config{
 		Access: l.store, Processes: l.table, Files: files, Version: "test",
-		Logger: slog.New(slog.NewTextHandler(&syncWriter{w: l.log}, nil)),
+		Logger: slog.New(slog.NewTextHandler(&l.log, nil)),
 	}
 	for _, o := range options {
 		o(&config)
@@ -150,21 +150,28 @@ func newLab(t *testing.T, options ...labOption) *lab {
 		_ = l.store.Close()
 		_ = l.table.Close()
 		if t.Failed() {
-			t.Logf("server's log:\n%s", l.log)
+			t.Logf("server's log:\n%s", l.log.String())
 		}
 	})
 	return l
 }
 
-type syncWriter struct {
-	mu sync.Mutex
-	w  io.Writer
+// A syncBuffer may be read while somebody writes to it.
+type syncBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
 }
 
-func (w *syncWriter) Write(b []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.w.Write(b)
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
 }
 
 func me(t testing.TB) *user.User {
@@ -296,6 +303,25 @@ func run(t *testing.T, cmd *exec.Cmd) outcome {
 	return outcome{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 }
 
+// interrupt ends the real client as Ctrl-C does, and waits for its end. A signal
+// that comes between its look for signals and its wait for anything else is seen
+// when it wakes up again, which may take minutes; or with the next signal.
+func interrupt(cmd *exec.Cmd) {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait()
+	}()
+	for {
+		_ = cmd.Process.Signal(os.Interrupt) // fails if it has ended
+		select {
+		case <-ended:
+			return
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
 // dial connects Go's client with a secret that is granted as g says.
 func (l *lab) dial(g access.Grant) *ssh.Client {
 	l.t.Helper()
@@ -340,6 +366,18 @@ func eventually(t testing.TB, what string, ok func() bool) {
 		}
 	}
 	t.Fatalf("%s: not within %v", what, patience)
+}
+
+// dialSoon connects to a socket as soon as somebody listens on it: its file is
+// there a moment before.
+func dialSoon(t testing.TB, path string) (c net.Conn) {
+	t.Helper()
+	eventually(t, path+" is listened on", func() (ok bool) {
+		var err error
+		c, err = net.Dial("unix", path)
+		return err == nil
+	})
+	return c
 }
 
 // quiet waits until no connection and no session is left.
