@@ -39,6 +39,27 @@ func TestTimeout(t *testing.T) {
 	<-p.Finished()
 }
 
+// A process that has ended before anybody looked has not met its time-out,
+// however late it is by then.
+func TestTimeoutAfterTheEnd(t *testing.T) {
+	tab := newTable(t, testConfig())
+	pid, fd, err := tab.forkExec("/bin/true", []string{"true"}, &syscall.ProcAttr{Sys: &syscall.SysProcAttr{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer discard(pid)
+	pidfd, err := newPidfd(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = pidfd.Close() }()
+	eventually(t, "it has ended", func() bool { return exited(fd) })
+	p := &Process{table: tab, pid: pid, pidfd: pidfd, spec: &Spec{Timeout: 1}, started: time.Now(), quit: make(chan struct{})}
+	if timedOut, _ := p.awaitExit(); timedOut {
+		t.Error("it is said to have met its time-out")
+	}
+}
+
 // timeOut runs a script that prints "ready" into a timeout, which is made
 // longer until the script was ready before it.
 func timeOut(t *testing.T, tab *Table, s Spec) (*Process, Exit) {

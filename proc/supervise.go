@@ -48,7 +48,7 @@ func (p *Process) awaitExit() (timedOut bool, killAt time.Time) {
 	for !p.abandoned() {
 		err := conn.Read(func(fd uintptr) bool { return exited(int(fd)) })
 		switch {
-		case !errors.Is(err, os.ErrDeadlineExceeded):
+		case !errors.Is(err, os.ErrDeadlineExceeded), p.ended():
 			return timedOut, killAt
 		case !timedOut:
 			timedOut = true
@@ -61,6 +61,16 @@ func (p *Process) awaitExit() (timedOut bool, killAt time.Time) {
 		}
 	}
 	return timedOut, killAt
+}
+
+// ended reports whether the process is a zombie. A wait that begins behind its
+// deadline has not looked.
+func (p *Process) ended() (ended bool) {
+	_ = control(p.pidfd, func(fd int) error {
+		ended = exited(fd)
+		return nil
+	})
+	return ended
 }
 
 // reap takes the exit status from the kernel.
