@@ -85,7 +85,8 @@ func testClockStep(t *testing.T, c *client.Client, step time.Duration) {
 		t.Errorf("a process with a limit of %v ended after %v: %v", limit, d, exit.Exit)
 	}
 	err = <-waited
-	if took := time.Since(began); took < limit || err == nil {
+	// Two clocks measure it: the guest's need not be as fast as this one's.
+	if took := time.Since(began); took < limit*9/10 || err == nil {
 		t.Errorf("a wait of %v ended after %v: %v", limit, took, err)
 	}
 	if info, err := ended.Info(ctx); err != nil || info.Running() {

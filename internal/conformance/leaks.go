@@ -67,7 +67,7 @@ func (s *suite) forgetAll(t *testing.T) {
 func (s *suite) checkLeaks(t *testing.T, before *guestdv1.GetMetricsResponse) {
 	t.Helper()
 	var m *guestdv1.GetMetricsResponse
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		m = s.metrics(t)
 		same := m.GetGoroutines() <= before.GetGoroutines() && m.GetOpenFds() <= before.GetOpenFds()
 		if same && m.GetProcessesRunning() == 0 && m.GetFileHandles() == 0 && m.GetOutputBytes() == 0 {
