@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 
 	"golang.org/x/sys/unix"
 
@@ -87,6 +88,9 @@ func (s *fileService) WriteFile(ctx context.Context, req *guestdv1.WriteFileRequ
 	}
 	n, err := write(ctx, data)
 	if err != nil {
+		if in, ok := errors.AsType[*fs.PathError](err); ok {
+			err = in.Err // the path and what was done are WriteError's
+		}
 		return nil, &fsops.WriteError{Path: file.abs, Written: int64(n), Err: err}
 	}
 	return &guestdv1.WriteFileResponse{}, nil

@@ -2,8 +2,10 @@ package client
 
 import (
 	"context"
+	"errors"
 	"io"
 	"io/fs"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -31,7 +33,8 @@ type OpenOptions struct {
 }
 
 // File is an open file in the guest. It belongs to the connection it was opened
-// on: if that breaks, every method returns [ErrStaleHandle].
+// on: if that breaks, every method returns [ErrStaleHandle]; after Close that is
+// also [fs.ErrClosed].
 //
 // The methods of package io have no context. They use the one that the file was
 // opened with, or that [File.WithContext] gives: a File without one could never
@@ -46,6 +49,7 @@ type File struct {
 	handle string
 	path   string
 	info   *FileInfo
+	closed *atomic.Bool
 }
 
 var (
@@ -82,6 +86,7 @@ func (f *Files) OpenFile(ctx context.Context, path string, o OpenOptions) (*File
 		handle: response.GetHandle(),
 		path:   path,
 		info:   infoFromWire(response.GetInfo()),
+		closed: new(atomic.Bool),
 	}, nil
 }
 
@@ -211,7 +216,9 @@ func (f *File) Close() error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(f.ctx), closeTimeout)
 	defer cancel()
 	_, err := f.client.file.CloseFile(ctx, &guestdv1.CloseFileRequest{Handle: f.handle})
-	return f.mapError("close", err)
+	err = f.mapError("close", err)
+	f.closed.Store(true)
+	return err
 }
 
 // Stat describes the file as it is now.
@@ -269,5 +276,16 @@ func (f *File) lock(ctx context.Context, kind guestdv1.LockType, o LockOptions) 
 }
 
 func (f *File) mapError(op string, err error) error {
-	return f.client.mapError(op, f.path, err)
+	err = f.client.mapError(op, f.path, err)
+	if f.closed.Load() && errors.Is(err, ErrStaleHandle) {
+		return &fs.PathError{Op: op, Path: f.path, Err: closedError{err}}
+	}
+	return err
 }
+
+// closedError is fs.ErrClosed, for which the agent says that the handle is stale.
+type closedError struct{ err error }
+
+func (e closedError) Error() string { return fs.ErrClosed.Error() }
+
+func (e closedError) Unwrap() []error { return []error{fs.ErrClosed, e.err} }

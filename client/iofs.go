@@ -52,7 +52,7 @@ func (f *FS) WithContext(ctx context.Context) *FS {
 	return &FS{Files: f.Files, ctx: ctx}
 }
 
-// Open opens a file or directory for reading.
+// Open opens a file or directory for reading. A file is an io.Seeker as well.
 func (f *FS) Open(name string) (fs.File, error) {
 	if !fs.ValidPath(name) {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrInvalid}
@@ -61,7 +61,7 @@ func (f *FS) Open(name string) (fs.File, error) {
 	r, err := f.Files.Open(f.ctx, name, ReadOptions{})
 	if err == nil {
 		r.info.name = path.Base(name)
-		return &openFile{r}, nil
+		return &openFile{Reader: r, fs: f, name: name}, nil
 	}
 	if errors.Is(err, ErrWrongType) {
 		if info, statErr := f.Files.Stat(f.ctx, name); statErr == nil && info.IsDir() {
@@ -178,12 +178,6 @@ func (c cause) Error() string {
 }
 
 func (c cause) Unwrap() error { return c.err }
-
-// openFile is a Reader as an fs.File.
-type openFile struct{ *Reader }
-
-// Stat is the file as it was opened.
-func (f *openFile) Stat() (fs.FileInfo, error) { return f.info, nil }
 
 // openDir is a directory as an fs.File.
 type openDir struct {

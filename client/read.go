@@ -6,6 +6,7 @@ import (
 	"errors"
 	"hash"
 	"io"
+	"io/fs"
 
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -168,7 +169,7 @@ func (r *Reader) copyTo(w io.Writer, pass func(hole int64) error) (int64, error)
 	}
 }
 
-// Close ends the reading.
+// Close ends the reading: what is read later is fs.ErrClosed.
 func (r *Reader) Close() error {
 	r.release()
 	return nil
@@ -176,7 +177,9 @@ func (r *Reader) Close() error {
 
 func (r *Reader) release() {
 	r.cancel()
+	r.rest, r.pieces, r.hole = nil, nil, 0 // they are of what is freed
 	r.in.Free()
+	r.err = &fs.PathError{Op: "read", Path: r.path, Err: fs.ErrClosed}
 }
 
 // advance makes sure that there is a rest or a hole, or returns why nothing more
