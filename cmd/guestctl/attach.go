@@ -166,9 +166,14 @@ func (t *attachedTo) feed(ctx context.Context, input io.Reader, cancel context.C
 // inputFailed ends guestctl, unless it was that the process takes no input any
 // more: then its output still counts.
 func (t *attachedTo) inputFailed(err error, cancel context.CancelCauseFunc) {
-	if err != nil && !errors.Is(err, client.ErrProcessEnded) && !errors.Is(err, client.ErrProcessNotFound) {
+	if err != nil && !isGone(err) {
 		cancel(err)
 	}
+}
+
+// isGone reports whether a call failed because the process has ended.
+func isGone(err error) bool {
+	return errors.Is(err, client.ErrProcessEnded) || errors.Is(err, client.ErrProcessNotFound)
 }
 
 // wait copies output until the process has ended.
@@ -219,7 +224,7 @@ func (t *attachedTo) signal(ctx context.Context, s os.Signal) error {
 	ctx, cancel := context.WithTimeout(ctx, signalTimeout)
 	defer cancel()
 	err := t.process.Signal(ctx, forwarded()[s], client.ScopeGroup)
-	if errors.Is(err, client.ErrProcessEnded) || errors.Is(err, client.ErrProcessNotFound) {
+	if isGone(err) {
 		return nil
 	}
 	return err
@@ -236,7 +241,7 @@ func (t *attachedTo) resize(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, signalTimeout)
 	defer cancel()
 	err := t.process.Resize(ctx, size)
-	if errors.Is(err, client.ErrProcessEnded) || errors.Is(err, client.ErrProcessNotFound) {
+	if isGone(err) {
 		return nil
 	}
 	return err

@@ -73,8 +73,15 @@ func (a *app) audit(ctx context.Context, f *auditFlags) error {
 	}
 	defer release(w)
 	a.warn("watching")
+	return a.printEvents(f, recorder, w.Next)
+}
+
+// printEvents prints what next returns, or records it where it is a terminal's
+// and --record was given. It ends after --count events, or with next's error.
+func (a *app) printEvents(f *auditFlags, recorder *recorder, next func() (client.SSHEvent, error)) error {
+	var missed uint64 // before events that were recorded; told with the next line
 	for n := 0; f.count <= 0 || n < f.count; {
-		event, err := w.Next()
+		event, err := next()
 		if err != nil {
 			return err
 		}
@@ -82,9 +89,12 @@ func (a *app) audit(ctx context.Context, f *auditFlags) error {
 			if err := recorder.write(&event); err != nil {
 				return err
 			}
+			missed += event.Missed
 			continue
 		}
 		n++
+		event.Missed += missed
+		missed = 0
 		if err := a.printAudit(f, &event); err != nil {
 			return err
 		}

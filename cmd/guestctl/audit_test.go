@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"io"
 	"os"
 	"path/filepath"
@@ -60,6 +61,33 @@ func TestAudit(t *testing.T) {
 		if err := end(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// The loss that comes with a recorded event is told with the next that is printed.
+func TestAuditTellsLossWhileRecording(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "demo.cast")
+	recorder, err := newRecorder(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	events := []client.SSHEvent{
+		{Type: client.SSHTerminal, Session: "s", Missed: 3, Terminal: &client.SSHTerminalData{Cast: []byte("line\n")}},
+		{Type: client.SSHExec, Session: "s", Command: "true", Missed: 2},
+		{Type: client.SSHChannelEnded, Session: "s"},
+	}
+	next := func() (client.SSHEvent, error) {
+		event := events[0]
+		events = events[1:]
+		return event, nil
+	}
+	var stdout bytes.Buffer
+	a := newApp(nil, &stdout, io.Discard, os.LookupEnv)
+	if err := a.printEvents(&auditFlags{record: path, count: 2}, recorder, next); err != nil {
+		t.Fatal(err)
+	}
+	if text := stdout.String(); !strings.HasPrefix(text, "(5 events were lost here)\n") || strings.Count(text, "lost") != 1 {
+		t.Errorf("printed %q", text)
 	}
 }
 

@@ -100,7 +100,7 @@ func (e *execution) signal(ctx context.Context, s os.Signal) error {
 	ctx, cancel := context.WithTimeout(ctx, signalTimeout)
 	defer cancel()
 	err := e.cmd.Signal(ctx, forwarded()[s])
-	if errors.Is(err, client.ErrProcessEnded) || errors.Is(err, client.ErrProcessNotFound) {
+	if isGone(err) {
 		return nil
 	}
 	return err

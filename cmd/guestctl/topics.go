@@ -49,9 +49,9 @@ escaped as in "\x1b", because whoever controls the guest chose them; otherwise t
 are printed as they are.
 `
 
-const jsonHelp = `--json prints one JSON value, or, for what goes on (logs, watch, audit, cp with
-several sources), one value on a line. ls, ps, stat, grants, sessions and a wait
-for ends print an array. Names are stable: fields are added, never renamed or given
+const jsonHelp = `--json prints one JSON value, or, for what goes on (logs, watch, audit, forward,
+ports --watch, cp with several sources), one value on a line. ls, ps, stat, ports,
+grants, sessions and a wait for ends print an array. Names are stable: fields are added, never renamed or given
 another meaning. Fields without a value are left out.
 
 Times are RFC 3339 with nanoseconds, durations seconds, sizes bytes, modes octal
