@@ -71,7 +71,7 @@ func actionFor(sig syscall.Signal, container bool) (Action, bool) {
 	return 0, false
 }
 
-// forwarded says whether a signal to PID 1 is meant for the agent: a hang-up, a
+// forwarded reports whether a signal to PID 1 is meant for the agent: a hang-up, a
 // dump of its goroutines, a new window size.
 func forwarded(sig syscall.Signal) bool {
 	return sig == syscall.SIGHUP || sig == syscall.SIGQUIT || sig == syscall.SIGWINCH

@@ -59,7 +59,7 @@ func ParseCommandLine(line string) Options {
 	return o
 }
 
-// set stores one option and says whether it could.
+// set stores one option. It reports false for a name or value that is not known.
 func (o *Options) set(name, value string) bool {
 	if value == "" {
 		return false

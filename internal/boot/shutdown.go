@@ -85,7 +85,8 @@ func unmount(target string) error {
 	return unix.Unmount(target, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
 }
 
-// inMemory says that nothing of the file system outlives the machine.
+// inMemory reports whether nothing in a file system of this kind outlives the
+// machine.
 func inMemory(kind string) bool {
 	switch kind {
 	case "rootfs", "tmpfs", "ramfs", "devtmpfs", "devpts", "proc", "sysfs", "cgroup", "cgroup2",

@@ -98,7 +98,7 @@ func (s *supervisor) startAgent() {
 	debug.FreeOSMemory()
 }
 
-// reap collects every child that has ended and says whether none is left.
+// reap collects every child that has ended. It reports true when none is left.
 func (s *supervisor) reap() (none bool) {
 	for {
 		var status syscall.WaitStatus
