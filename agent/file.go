@@ -20,8 +20,8 @@ type fileService struct {
 	handles *fileHandles
 	pool    *wire.Pool // of the pieces of files that are being sent
 
-	// large holds a token for each Read that sends in the largest pieces. A
-	// few of them are faster so; of many, each would hold megabytes.
+	// large holds a token for each Read that sends in the largest pieces. Those
+	// are faster, but each such Read holds megabytes, so only a few may.
 	large chan struct{}
 }
 
@@ -39,8 +39,8 @@ func newFileService(sys *fsops.System, bootID string, pool *wire.Pool) *fileServ
 	}
 }
 
-// view returns the files as the asked-for user sees them from the asked-for
-// base.
+// view returns the file system with the rights of c's user, where relative paths
+// begin at c's base.
 func (s *fileService) view(c *guestdv1.FileContext) (*fsops.FS, error) {
 	base, err := optionalPath("context.base", c.GetBase(), c.GetRawBase())
 	if err != nil {
@@ -59,7 +59,7 @@ type pathRequest interface {
 	GetRawPath() []byte
 }
 
-// target returns what a request about one path is about.
+// target returns the path of a request about one path, and the view to use it in.
 func (s *fileService) target(req pathRequest) (*fsops.FS, string, error) {
 	path, err := requiredPath("path", req.GetPath(), req.GetRawPath())
 	if err != nil {

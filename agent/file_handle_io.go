@@ -162,7 +162,7 @@ func (s *fileService) LockFile(ctx context.Context, req *guestdv1.LockFileReques
 	err = file.Lock(waiting, opts)
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) ||
 		errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		// The errno, if any, is but the kernel's way to say it.
+		// The kernel's errno, if any, says no more than the reason does.
 		return nil, &callError{
 			reason: guestdv1.ErrorReason_ERROR_REASON_LOCKED,
 			text:   "somebody else holds the lock",

@@ -124,7 +124,7 @@ func (s *fileService) Rename(ctx context.Context, req *guestdv1.RenameRequest) (
 	mode := fsops.RenameReplace
 	switch {
 	case req.GetNoReplace() && req.GetExchange():
-		return nil, invalidRequest("exchange: excludes no_replace")
+		return nil, invalidRequest("exchange: cannot be combined with no_replace")
 	case req.GetNoReplace():
 		mode = fsops.RenameNoReplace
 	case req.GetExchange():

@@ -69,7 +69,7 @@ func (s *fileService) Read(req *guestdv1.ReadRequest, stream grpc.ServerStreamin
 			return describe(view, info, path)
 		},
 	}
-	if req.Length == nil || req.GetLength() > 0 { // OpenRead knows no range of nothing
+	if req.Length == nil || req.GetLength() > 0 { // for OpenRead 0 means: to the end
 		chunk, done := s.readChunk(reader.Info(), opts)
 		defer done()
 		if err := out.copy(reader, chunk); err != nil {
@@ -83,10 +83,10 @@ func (s *fileService) Read(req *guestdv1.ReadRequest, stream grpc.ServerStreamin
 // readOptions translates a request.
 func readOptions(req *guestdv1.ReadRequest) (fsops.ReadOptions, error) {
 	if req.GetFollow() && req.GetChecksum() != guestdv1.ChecksumType_CHECKSUM_TYPE_UNSPECIFIED {
-		return fsops.ReadOptions{}, invalidRequest("checksum: of what is followed has no end")
+		return fsops.ReadOptions{}, invalidRequest("checksum: cannot be combined with follow")
 	}
 	if req.GetFollow() && req.GetHoles() {
-		return fsops.ReadOptions{}, invalidRequest("holes: are not told of what is followed")
+		return fsops.ReadOptions{}, invalidRequest("holes: cannot be combined with follow")
 	}
 	return fsops.ReadOptions{
 		Offset:       req.GetOffset(),
@@ -170,7 +170,7 @@ func (s *readStream) send(buf *[]byte) error {
 	return s.SendMsg(&wire.Data{Field: readDataField, Payload: payload})
 }
 
-// sendHole tells of a hole of n bytes; of none it does not.
+// sendHole sends the length of a hole, unless n is 0.
 func (s *readStream) sendHole(n int64) error {
 	if n == 0 {
 		return nil

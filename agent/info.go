@@ -3,7 +3,6 @@
 package agent
 
 import (
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -65,7 +64,7 @@ func specMessage(s proc.Spec, info proc.Info) *guestdv1.ProcessSpec {
 	}
 	for _, r := range s.Rlimits {
 		m.Rlimits = append(m.Rlimits, &guestdv1.Rlimit{
-			Resource: rlimitName(r.Resource), Soft: r.Soft, Hard: r.Hard,
+			Resource: proc.RlimitName(r.Resource), Soft: r.Soft, Hard: r.Hard,
 		})
 	}
 	m.Terminal = terminalMessage(s.TTY)
@@ -76,19 +75,6 @@ func specMessage(s proc.Spec, info proc.Info) *guestdv1.ProcessSpec {
 // readable is text as it is, but for bytes that are not UTF-8 and could not
 // travel. Scripts and users of the SSH server may have such.
 func readable(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
-
-// rlimitName is the name of a resource as ProcessSpec has it.
-func rlimitName(resource int) string {
-	for _, name := range []string{
-		"as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice",
-		"nofile", "nproc", "rss", "rtprio", "rttime", "sigpending", "stack",
-	} {
-		if r, ok := proc.ParseRlimit(name); ok && r == resource {
-			return name
-		}
-	}
-	return strconv.Itoa(resource)
-}
 
 func outputMode(m proc.OutputMode) guestdv1.OutputMode {
 	switch m {

@@ -72,7 +72,7 @@ func (s *netService) WatchPorts(
 		return err
 	}
 	defer release(watch)
-	// Whose a port was cannot be found out any more when it is closed.
+	// Whose port it was cannot be found out once it is closed.
 	told := make(map[uint64]*guestdv1.Port)
 	for {
 		change, err := watch.Next(stream.Context())

@@ -64,7 +64,7 @@ func (w shimWord) startError(pl *plan) error {
 	case shimNice:
 		return &StartError{StageRlimit, "nice", errno}
 	case shimRlimit:
-		return &StartError{StageRlimit, rlimitName(pl.spec.Rlimits[w.Item].Resource), errno}
+		return &StartError{StageRlimit, RlimitName(pl.spec.Rlimits[w.Item].Resource), errno}
 	case shimGroups:
 		return &StartError{StageUser, "setgroups", errno}
 	case shimGID:

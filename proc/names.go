@@ -22,7 +22,9 @@ func ParseRlimit(name string) (resource int, ok bool) {
 	return 0, false
 }
 
-func rlimitName(resource int) string {
+// RlimitName returns a resource's name as "nofile"; one without a name is its
+// number.
+func RlimitName(resource int) string {
 	if resource >= 0 && resource < len(rlimitNames) {
 		return rlimitNames[resource]
 	}
