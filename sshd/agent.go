@@ -25,7 +25,8 @@ type agentSocket struct {
 	path     string
 }
 
-// handleAgent makes the session's socket. What is asked for twice is there.
+// handleAgent makes the session's socket. A second request succeeds and changes
+// nothing.
 func (s *session) handleAgent(ctx context.Context) bool {
 	if s.started || !s.conn.permits.Agent {
 		return false

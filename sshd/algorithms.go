@@ -8,9 +8,9 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// algorithms are what is offered to the client of that name and with that
-// offer, which is nil if not known; clients choose by their own order of
-// preference. Two things are left out on purpose, besides all that is broken:
+// algorithms returns what the server offers to a client: client is the name that
+// its program gave, and offered what it offered itself, or nil if that is not
+// known. Clients choose by their own order of preference. Two things are left out on purpose, besides all that is broken:
 // chacha20-poly1305, which OpenSSH's client would prefer and which costs Go
 // twice the time per byte, and MACs that are not encrypt-then-MAC. Without both
 // there is nothing for the Terrapin attack (CVE-2023-48795) to hold on to, even
@@ -21,8 +21,8 @@ import (
 // encrypt-then-MAC with cbc, or chacha20-poly1305. Clients that take gcm, which
 // needs no MAC, may still want one that both sides have.
 //
-// Ctr is not offered to a client of which it is known that it takes gcm as well,
-// where it would prefer ctr, which with its MAC takes twice the time.
+// Ctr with its MAC takes twice the time of gcm. So it is not offered to a client
+// that would prefer it but is known to take gcm as well.
 func algorithms(client clientName, offered *offer) ssh.Config {
 	gcm := []string{ssh.CipherAES128GCM, ssh.CipherAES256GCM}
 	etm := []string{ssh.HMACSHA256ETM, ssh.HMACSHA512ETM}

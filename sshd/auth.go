@@ -28,9 +28,9 @@ var (
 // a secret has as many bits as a key. People have many keys in their agents.
 const maxAuthTries = 20
 
-// serverConfig asks package access about whoever comes; client is what that
-// calls its program, and offered what it takes, where that is known. What it
-// finds out is in c.grant when the handshake has succeeded.
+// serverConfig returns the configuration of one handshake: each credential that
+// the client offers is checked with package access. client and offered are as for
+// algorithms. When the handshake has succeeded, c.grant is the client's grant.
 func (c *conn) serverConfig(client clientName, offered *offer) *ssh.ServerConfig {
 	config := &ssh.ServerConfig{
 		Config:                  algorithms(client, offered),

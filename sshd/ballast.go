@@ -15,7 +15,7 @@ const (
 	ballastAfter = 4 << 20
 )
 
-// A ballast is memory that is there and not used, while connections receive in
+// A ballast is memory that is allocated and not used while connections receive in
 // bulk. The garbage collector lets as much garbage come together as there is
 // memory alive. x/crypto/ssh makes garbage of each packet, and an agent has so
 // little alive that the collector would run after every hundred of them, which

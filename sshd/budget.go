@@ -25,7 +25,7 @@ const defaultDescriptors = 1024
 // for concurrent use.
 type budget struct {
 	whole int
-	of    *budget // that what is taken also counts for; nil is none
+	of    *budget // from which everything is taken as well; may be nil
 	left  atomic.Int64
 }
 

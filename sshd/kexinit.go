@@ -13,13 +13,13 @@ import (
 )
 
 const (
-	// kexInitPatience bounds the wait for a client's KEXINIT, without which some
-	// could not be served. Hardly any client waits for ours first; some are
-	// slow, by their language or the way to them.
+	// kexInitPatience bounds the wait for a client's KEXINIT before ours is
+	// sent. Some clients could not be served without it. Hardly any waits for
+	// ours first, but some are slow, or far away.
 	kexInitPatience = 250 * time.Millisecond
-	// cipherPatience is that for clients of which it decides nothing but the
-	// cipher. It has come by then where the peer is near enough for that to
-	// matter.
+	// cipherPatience bounds it for clients whose KEXINIT decides nothing but the
+	// cipher: it has come by then from any peer that is near enough for the
+	// cipher to be what limits the speed.
 	cipherPatience = 20 * time.Millisecond
 	// maxKexInit is the length of the largest packet that is looked into. That
 	// of OpenSSH's is about 1,500 bytes.
@@ -50,9 +50,9 @@ func takesAny(offered, names []string) bool {
 	return slices.ContainsFunc(offered, func(name string) bool { return slices.Contains(names, name) })
 }
 
-// peekOffer returns what the client offers: nil where it does not say so soon,
-// or says something else. What has been read is read again. An error ends the
-// connection.
+// peekOffer returns what the client offers, or nil if its KEXINIT does not come in
+// time or something else comes. What was read for that stays to be read. An error
+// ends the connection.
 func (c *identified) peekOffer() (*offer, error) {
 	patience := kexInitPatience
 	if c.client.prefersCTR() {

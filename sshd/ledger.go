@@ -64,12 +64,13 @@ func (l *ledger) balance() {
 	}
 }
 
-// inMemory reports whether there may be n bytes in backlogs. As much may have
-// come since the collector last looked as was there then.
+// inMemory reports whether backlogs may hold n bytes in memory. The collector's
+// last count is doubled, because as much again may have come since.
 func (l *ledger) inMemory(n int64) bool { return l.memory() > n/2 }
 
-// liveMemory is how much of the program's memory may be backlogs': what the collector
-// found alive when it last looked, less the output of processes and the ballast.
+// liveMemory returns how many bytes of the program's memory may be backlogs: what
+// the collector found alive when it last ran, less the output of processes and the
+// ballast.
 func (s *Server) liveMemory() int64 {
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(live)

@@ -159,8 +159,9 @@ func (c *conn) cancelUnix(_ context.Context, payload []byte) (bool, []byte) {
 	return c.unlisten(place{host: wanted.Path, unix: true}), nil
 }
 
-// listen has what l accepts carried to the peer until it is canceled or the
-// connection ends. It takes l over, also when it refuses, with the reason.
+// listen carries the connections that l accepts to the peer, until the listener
+// is canceled or the SSH connection ends. It returns at once. It owns l, and has
+// closed it if it returns a reason, which says why it refused.
 func (c *conn) listen(ctx context.Context, at place, target string, l listening) (reason string) {
 	switch {
 	case len(c.listeners) >= maxListeners:
@@ -202,8 +203,9 @@ func (c *conn) unlisten(at place) bool {
 	return ok
 }
 
-// accept has what a listener accepts carried, by tasks, until it is closed.
-// announce says by which channel.
+// accept offers each connection that l accepts to the peer, in a goroutine of
+// tasks, until l is closed. announce returns the type of the channel and the data
+// to open it with.
 func (c *conn) accept(ctx context.Context, tasks *sync.WaitGroup, l net.Listener, announce func(net.Conn) (kind string, payload []byte)) {
 	// An error is the listener's end, however it came: nobody shall wait in its
 	// queue.

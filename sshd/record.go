@@ -9,8 +9,8 @@ import (
 	"github.com/guestd/guestd/proc"
 )
 
-// A recorder tells whoever watches terminals what one of them shows. It costs
-// nothing while nobody watches. What it tells first is the terminal's size.
+// A recorder reports what one terminal shows to those who watch terminals,
+// beginning with its size. It costs nothing while nobody watches.
 type recorder struct {
 	start  time.Time // of the session's program
 	begun  bool      // the session's first event has been told

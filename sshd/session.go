@@ -184,8 +184,8 @@ func (s *session) resize(size proc.Size) bool {
 	return p.Resize(size) == nil
 }
 
-// endOutput is the client's word that nobody reads what the program prints: it
-// shall see that as soon as it prints again.
+// endOutput is called when the client says that nobody reads what the program
+// prints any more. Its next write to a pipe fails, as without a reader.
 func (s *session) endOutput() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

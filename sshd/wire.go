@@ -212,7 +212,7 @@ func (w *wire) Close() error {
 	w.mu.Unlock()
 	w.abort()
 	w.flusher.Wait()
-	// Of a handshake that failed nobody reads the rest.
+	// After a handshake that failed nobody reads what else has come.
 	w.reading.Lock()
 	defer w.reading.Unlock()
 	w.in.release()
