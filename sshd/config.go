@@ -29,9 +29,9 @@ const (
 
 // Config configures a [Server]. Access, Processes and Files must be there.
 type Config struct {
-	// Logger gets what nobody else is told, and connections at debug level;
-	// nil discards. It never gets user names, which may be credentials,
-	// commands, or environments.
+	// Logger gets failures that no client is told of and, at debug level,
+	// connections; nil discards. It never gets user names, which may be
+	// credentials, commands, or environments.
 	Logger *slog.Logger
 
 	// Access says who may come in and keeps account of them; its host key is
@@ -75,8 +75,8 @@ type Config struct {
 	MaxChannels int
 
 	// MaxDescriptors bounds the descriptors that all connections together hold,
-	// half of which one connection may have: a client gets an error before
-	// whoever else is served by this process does. 0 is half of this process's
+	// half of which one connection may have. Beyond it clients get errors, so
+	// that whatever else this process serves does not run out. 0 is half of this process's
 	// limit (RLIMIT_NOFILE) when the server is made.
 	MaxDescriptors int
 
@@ -86,8 +86,8 @@ type Config struct {
 	MaxUnread int64
 
 	// MaxBuffers bounds the large buffers that bulk data goes through, in bytes,
-	// half of which one connection may have: where many channels are in bulk at
-	// once, the others move smaller pieces. 0 is DefaultMaxBuffers.
+	// half of which one connection may have: where that is used up, data moves in
+	// smaller pieces. 0 is DefaultMaxBuffers.
 	MaxBuffers int
 }
 

@@ -9,7 +9,7 @@
 // touched with the session's user's rights through [fsops.FS]. It has no
 // password file, no authorized_keys and no configuration in the guest.
 //
-// # How a connection is held
+// # The parts of a connection
 //
 //	wire      a net.Conn that gathers what x/crypto/ssh writes and reads in bulk
 //	backlog   bounds what the peer can make the connection hold

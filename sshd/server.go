@@ -171,8 +171,8 @@ func (s *Server) stop() {
 
 // Shutdown accepts no connection any more and waits for those that are there
 // to end by themselves. When ctx ends first it closes them, as Close does, and
-// returns ctx's error; it waits for them as Close does, too. Processes are not
-// touched, but that those of the connections are hung up.
+// returns ctx's error; like Close it waits for them. Processes are not touched,
+// except that those of the connections are hung up.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop()
 	ended := make(chan struct{})

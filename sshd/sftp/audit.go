@@ -4,7 +4,7 @@ package sftp
 
 // Op is an operation of a client, for [Server.Audit].
 type Op struct {
-	// Request is a name of [Requests] that opens, closes or changes something.
+	// Request is the one of [Requests] that opened, closed or changed something.
 	Request string
 	Path    string // absolute; of the file, the old name, or what a link points to
 	Target  string // the new name, where there are two
@@ -13,8 +13,7 @@ type Op struct {
 
 	// Read and Written are the bytes of the file that a close ends.
 	Read, Written int64
-	// Forced says that it was not the client who closed it but the end of the
-	// session.
+	// Forced is set on a close by the end of the session, not by the client.
 	Forced bool
 
 	Err error // nil if it was done

@@ -33,8 +33,8 @@ type file struct {
 	regular  bool
 	seekable bool
 
-	// queue is of the requests of a file that may have to wait; nil for one
-	// that never does. Its goroutine then owns what follows.
+	// queue holds the requests for a file whose reads or writes may block; it is
+	// nil for other files. The queue's goroutine then owns the fields below.
 	queue chan func()
 
 	read, written int64
@@ -145,8 +145,8 @@ func (s *session) newHandle(open func(handle uint32) error) (uint32, error) {
 	return s.lastHandle, nil
 }
 
-// freeHandle is the end of what newHandle began; what the handle stood for is
-// closed.
+// freeHandle gives back the descriptor that newHandle took, once what the handle
+// stood for is closed.
 func (s *session) freeHandle() {
 	if s.Descriptors != nil {
 		s.Descriptors.Give(1)
@@ -167,10 +167,11 @@ func (s *session) handle(id, handle uint32) {
 	s.reply = end(out, start)
 }
 
-// onFile appends the answer of do to the replies, or has the file's queue send
-// it when it is there. What waits there takes size bytes; keep, if not nil, is
-// called before, as do must use none of the packet then. Without memory for it
-// the session waits itself.
+// onFile calls do, which appends an answer. For a file without a queue that is done
+// at once, into the replies. For others do goes into the queue, which sends the
+// answer later; keep, if not nil, is called before, to copy what do needs of the
+// packet. Queued requests hold size bytes of memory: if there is none, the session
+// waits for do's turn.
 func (s *session) onFile(file *file, size int, keep func(), do func(out []byte) []byte) {
 	switch {
 	case file.queue == nil:
@@ -188,7 +189,7 @@ func (s *session) onFile(file *file, size int, keep func(), do func(out []byte) 
 	}
 }
 
-// inTurn calls do behind all requests for the file before it, and waits for it.
+// inTurn calls do after all earlier requests for the file, and waits for it.
 func (s *session) inTurn(file *file, do func()) {
 	if file.queue == nil {
 		do()
@@ -237,7 +238,8 @@ func (s *session) close(id uint32, f *fields) {
 	}
 }
 
-// closeFile closes a file behind all requests for it, and calls closed.
+// closeFile closes a file after all requests for it, and then calls closed with the
+// outcome.
 func (s *session) closeFile(handle uint32, forced bool, closed func(error)) {
 	file := s.files[handle]
 	delete(s.files, handle)

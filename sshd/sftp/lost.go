@@ -4,10 +4,10 @@ package sftp
 
 import "golang.org/x/sys/unix"
 
-// A loss is what could not be written to a file, and why. The zero value is
-// none.
+// A loss is the range of a file that could not be written, and why. The zero value
+// is none.
 //
-// It is told again when the file is closed. OpenSSH's clients have many writes
+// Closing the file reports it again. OpenSSH's clients have many writes
 // on their way and keep the outcome of the last one that is answered: where a
 // disk was full for a moment, scp ended with 0 and left a file with a hole.
 type loss struct {
@@ -15,9 +15,8 @@ type loss struct {
 	begin, end int64
 }
 
-// note takes down the outcome of writing size bytes at an offset, of which n
-// were written. Bytes that were lost and are written after all, by a client that
-// tries again, are lost no more.
+// note records the outcome of writing size bytes at an offset, of which n
+// were written. A client that writes all of the lost range again undoes the loss.
 func (l *loss) note(flags int, offset int64, size, n int, err error) {
 	switch begin, end := offset+int64(n), offset+int64(size); {
 	case flags&unix.O_ACCMODE == unix.O_RDONLY:

@@ -9,17 +9,18 @@ import (
 )
 
 const (
-	// flushSize is when packets are sent although more requests are there.
+	// flushSize is how many bytes of answers are sent even if more requests have
+	// come already.
 	flushSize = 128 << 10
-	// bulkSize is from when on packets are worth handing to another goroutine,
-	// so that the next read from a file goes on during the write.
+	// bulkSize is how many bytes of answers are worth handing to another
+	// goroutine, so that the next read from a file overlaps with the write.
 	bulkSize = 16 << 10
 	// bulkBuffers is how many buffers of packets wait for the client to read.
 	bulkBuffers = 2
-	// bulkMemory is what a session holds that sends such: these, one that is
-	// being written and one that is being filled.
+	// bulkMemory is what the buffers of a session that sends in bulk hold: these,
+	// one that is being written and one that is being filled.
 	bulkMemory = (bulkBuffers + 2) * maxPacket
-	// leanSize is as much as is sent at once without memory for more.
+	// leanSize is the most that is sent at once without that memory.
 	leanSize = 32 << 10
 )
 

@@ -31,11 +31,11 @@ const (
 // Server serves sessions for one user. Its fields must not change once Serve
 // has been called; its methods are safe for concurrent use.
 type Server struct {
-	// Files is the user's view of the files. It is needed.
+	// Files is the file system with the user's rights. It is required.
 	Files *fsops.FS
 
 	// Dir is the absolute path of the directory in which a session starts;
-	// "" is the base of Files. Where it is none, sessions start in "/".
+	// "" is the base of Files. If it is not a directory, sessions start in "/".
 	Dir string
 
 	// Umask takes bits from the modes of what a client creates; nil is
@@ -45,36 +45,37 @@ type Server struct {
 	// ReadOnly refuses every request that changes something.
 	ReadOnly bool
 
-	// Permit reports whether the request of a name of [Requests] may be used;
-	// nil permits all. INIT is always.
+	// Permit reports whether the client may send a request; its name is one of
+	// [Requests]. Nil permits all. INIT is always permitted.
 	Permit func(request string) bool
 
 	// MaxHandles bounds the files and directories that a session may have
 	// open; zero is [DefaultMaxHandles].
 	MaxHandles int
 
-	// Descriptors is asked before a session opens something; nil always has
-	// room. It may be shared.
+	// Descriptors gives one for each file and directory that is open. Where it
+	// has none left, opening fails. Nil is no limit. It may be shared.
 	Descriptors Budget
 
-	// Memory is asked, in bytes, before a session holds more of what it moves
-	// than it must; nil always has room. Where it has none, a session moves
-	// smaller pieces, and waits for a file that has to wait for somebody. It may
-	// be shared.
+	// Memory gives the bytes of large buffers. Where it has none left, a session
+	// moves data in smaller pieces, and a request that has to wait, for example
+	// for the other side of a FIFO, holds up those behind it. Nil is no limit. It
+	// may be shared.
 	Memory Budget
 
 	// Logger receives what the client is not told: why a session was ended.
 	// Nil discards.
 	Logger *slog.Logger
 
-	// Audit is called after each operation that opens, closes or changes
-	// something, failed ones included; nil is nobody. Calls of one session do
-	// not overlap, and the session waits for them.
+	// Audit, if not nil, is called after each operation that opens, closes or
+	// changes something, also if it failed. Calls of one session do not overlap,
+	// and the session waits for them.
 	Audit func(Op)
 }
 
-// A Budget has so much of something to give, and no more. Take reports whether
-// it gave n, which come back by Give. Its methods are safe for concurrent use.
+// A Budget is a limited amount of something. Take takes n of it and reports true,
+// or takes nothing and reports false if less is left; Give gives n back. Its
+// methods are safe for concurrent use.
 type Budget interface {
 	Take(n int) bool
 	Give(n int)
@@ -90,11 +91,11 @@ func Requests() []string {
 	return names
 }
 
-// Serve serves one session on rw: until the client ends it, which is nil; until
-// the client sends what cannot be SFTP, or a write to rw fails; or until ctx
-// ends, which closes rw to end what waits there, and gives ctx's error. Before
-// it returns, every handle is closed and everything is sent. Otherwise rw stays
-// open and the caller's.
+// Serve serves one session on rw. It returns nil when the client has ended the
+// session, an error when the client sends what is not SFTP or a write to rw fails,
+// and ctx's error when ctx ends. Before it returns, all answers are sent and every
+// handle is closed. It closes rw only when ctx ends; otherwise that is the
+// caller's.
 func (s *Server) Serve(ctx context.Context, rw io.ReadWriteCloser) error {
 	closing := context.AfterFunc(ctx, func() { _ = rw.Close() })
 	defer closing()
@@ -111,8 +112,8 @@ func (s *Server) Serve(ctx context.Context, rw io.ReadWriteCloser) error {
 	return err
 }
 
-// session is one client's. All of it but what says otherwise belongs to the
-// goroutine of Serve.
+// session is one client's. Fields belong to the goroutine of Serve unless they say
+// otherwise.
 type session struct {
 	*Server
 	log       *slog.Logger
