@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+	"google.golang.org/grpc"
 
 	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
 )
@@ -120,8 +121,8 @@ func (c *Client) Grant(ctx context.Context, g Grant) (GrantInfo, error) {
 		return GrantInfo{}, err
 	}
 	request := &guestdv1.CreateGrantRequest{Grant: wire}
-	response, err := retry(ctx, c, func() (*guestdv1.CreateGrantResponse, error) {
-		return c.access.CreateGrant(ctx, request)
+	response, err := retry(ctx, c, func(o ...grpc.CallOption) (*guestdv1.CreateGrantResponse, error) {
+		return c.access.CreateGrant(ctx, request, o...)
 	})
 	if err != nil {
 		return GrantInfo{}, c.mapError("grant", g.ID, err)
@@ -138,8 +139,8 @@ func (c *Client) Grant(ctx context.Context, g Grant) (GrantInfo, error) {
 // agent does not know is [fs.ErrNotExist].
 func (c *Client) Revoke(ctx context.Context, id string) (GrantInfo, error) {
 	request := &guestdv1.RevokeGrantRequest{Id: id}
-	response, err := retry(ctx, c, func() (*guestdv1.RevokeGrantResponse, error) {
-		return c.access.RevokeGrant(ctx, request)
+	response, err := retry(ctx, c, func(o ...grpc.CallOption) (*guestdv1.RevokeGrantResponse, error) {
+		return c.access.RevokeGrant(ctx, request, o...)
 	})
 	if err != nil {
 		return GrantInfo{}, c.mapError("revoke", id, err)

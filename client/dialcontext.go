@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/guestd/guestd/internal/wire"
@@ -44,7 +45,9 @@ func (c *Client) DialAs(ctx context.Context, user, network, address string) (net
 	dial := &guestdv1.ForwardDial{Network: network, User: user}
 	dial.Address, dial.RawAddress = toWire(address)
 	first := &guestdv1.ForwardRequest{Request: &guestdv1.ForwardRequest_Dial{Dial: dial}}
-	conn, err := retry(ctx, c, func() (*netConn, error) { return c.forward(ctx, network, first) })
+	conn, err := retry(ctx, c, func(o ...grpc.CallOption) (*netConn, error) {
+		return c.forward(ctx, network, first, o...)
+	})
 	if err != nil {
 		return nil, c.opError("dial", network, address, err)
 	}
@@ -52,10 +55,12 @@ func (c *Client) DialAs(ctx context.Context, user, network, address string) (net
 }
 
 // forward opens a Forward call and takes its answer. Errors are gRPC's own.
-func (c *Client) forward(ctx context.Context, network string, first *guestdv1.ForwardRequest) (*netConn, error) {
+func (c *Client) forward(
+	ctx context.Context, network string, first *guestdv1.ForwardRequest, options ...grpc.CallOption,
+) (*netConn, error) {
 	callCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, cancel)
-	call, err := c.net.Forward(callCtx)
+	call, err := c.net.Forward(callCtx, options...)
 	var message guestdv1.ForwardResponse
 	if err == nil {
 		// A failed Send is io.EOF; the reason comes with RecvMsg.

@@ -5,6 +5,8 @@ import (
 	"iter"
 	"net/netip"
 
+	"google.golang.org/grpc"
+
 	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
 )
 
@@ -21,8 +23,8 @@ type Port struct {
 
 // Ports returns the ports of the guest that are listened on, ordered by number.
 func (c *Client) Ports(ctx context.Context) ([]Port, error) {
-	response, err := retry(ctx, c, func() (*guestdv1.ListPortsResponse, error) {
-		return c.net.ListPorts(ctx, &guestdv1.ListPortsRequest{})
+	response, err := retry(ctx, c, func(o ...grpc.CallOption) (*guestdv1.ListPortsResponse, error) {
+		return c.net.ListPorts(ctx, &guestdv1.ListPortsRequest{}, o...)
 	})
 	if err != nil {
 		return nil, c.mapError("list ports", "", err)

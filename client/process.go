@@ -80,8 +80,8 @@ func (c *Client) Start(ctx context.Context, spec Spec) (*Process, error) {
 		return nil, err
 	}
 	request := &guestdv1.StartRequest{Spec: wireSpec}
-	response, err := retry(ctx, c, func() (*guestdv1.StartResponse, error) {
-		return c.process.Start(ctx, request)
+	response, err := retry(ctx, c, func(o ...grpc.CallOption) (*guestdv1.StartResponse, error) {
+		return c.process.Start(ctx, request, o...)
 	})
 	if err != nil {
 		return nil, c.mapError("start", spec.name(), err)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/peer"
 )
 
 // recovery is one effort to get over a broken connection: how often was tried,
@@ -77,12 +79,15 @@ func (c *Client) connected() bool {
 // retry makes a call that may be made twice, and makes it again when the
 // connection breaks under it. An agent that cannot be reached in the first
 // place is an error at once.
-func retry[R any](ctx context.Context, c *Client, call func() (R, error)) (R, error) {
-	connected, connections := c.connected(), c.dial.connections()
-	response, err := call()
+func retry[R any](ctx context.Context, c *Client, call func(...grpc.CallOption) (R, error)) (R, error) {
+	// In this order: a connection that is made between the two is one more.
+	connections := c.dial.connections()
+	connected := c.connected()
+	on := new(peer.Peer) // of the call's connection; gRPC's state may lag behind it
+	response, err := call(grpc.Peer(on))
 	// Not by whether the last dial failed: that may be another call's, which
 	// lost the same connection and was quicker.
-	if !isConnectionLost(err) || !connected && c.dial.connections() == connections {
+	if !isConnectionLost(err) || on.Addr == nil && !connected && c.dial.connections() == connections {
 		return response, err
 	}
 	r := c.recover()

@@ -3,6 +3,8 @@ package client
 import (
 	"context"
 
+	"google.golang.org/grpc"
+
 	guestdv1 "github.com/guestd/guestd/proto/guestd/v1"
 )
 
@@ -85,8 +87,8 @@ func (p *Process) Wait(ctx context.Context, conditions ...Condition) (WaitResult
 	for _, condition := range conditions {
 		request.Conditions = append(request.Conditions, condition.toWire())
 	}
-	response, err := retry(ctx, p.client, func() (*guestdv1.WaitResponse, error) {
-		return p.client.process.Wait(ctx, request)
+	response, err := retry(ctx, p.client, func(o ...grpc.CallOption) (*guestdv1.WaitResponse, error) {
+		return p.client.process.Wait(ctx, request, o...)
 	})
 	if err != nil {
 		return WaitResult{}, p.mapError("wait for", err)
