@@ -139,8 +139,15 @@ func (h *sshHost) start(t *testing.T, cmd *exec.Cmd, socket string) {
 		_ = cmd.Wait()
 	}()
 	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		<-ended
+		for {
+			_ = cmd.Process.Signal(syscall.SIGTERM)
+			select {
+			case <-ended:
+				return
+			case <-time.After(10 * time.Second):
+				// Just before OpenSSH's client waits, one signal is not enough.
+			}
+		}
 	})
 	until(t, "a socket at "+socket, func() bool {
 		select {

@@ -62,7 +62,7 @@ for i in 1 2 3 4 5 6 7 8 9 10; do
 done
 succeeds "ControlMaster's exit" ssh -S "$control" -O exit guest
 succeeds "ssh -N and nothing else" bash -c "timeout -s TERM 2 ssh -N guest; [ \$? = 124 ]"
-succeeds "keepalives are answered" bash -c "ssh -o ServerAliveInterval=1 -o ServerAliveCountMax=1 guest sleep 4"
+succeeds "keepalives are answered" bash -c "ssh -o ServerAliveInterval=1 -o ServerAliveCountMax=3 guest sleep 6"
 
 # Nobody else gets in.
 ssh-keygen -q -t ed25519 -N '' -f "$near/stranger"
