@@ -10,6 +10,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -20,9 +21,13 @@ type Condition interface {
 	// check returns a *SpecError for a condition that makes no sense.
 	check() error
 	// await returns when the condition is true: ErrNever when it cannot
-	// become true any more, or ctx's error.
-	await(ctx context.Context) (Match, error)
+	// become true any more, or ctx's error. It calls exited, any number of
+	// times, when it was not true before its process's exit.
+	await(ctx context.Context, exited func()) (Match, error)
 }
+
+// A looker is a condition that is polled.
+type looker interface{ look() bool }
 
 // ExitCondition comes true when the process's exit is reported.
 type ExitCondition struct{ Process *Process }
@@ -69,7 +74,8 @@ type Match struct {
 	Status int    // of an HTTPCondition
 }
 
-// WaitFor waits until the first of the conditions is true. The error is ctx's
+// WaitFor waits until the first of the conditions is true. An exit is later than
+// what the process has printed or made before it. The error is ctx's
 // if it ends first, ErrNever if none of them can come true any more, or a
 // *SpecError for a condition that makes no sense.
 func (t *Table) WaitFor(ctx context.Context, conds []Condition) (Match, error) {
@@ -87,10 +93,19 @@ func (t *Table) WaitFor(ctx context.Context, conds []Condition) (Match, error) {
 	}
 	wctx, cancel := context.WithCancel(ctx)
 	results := make(chan result)
+	passed := make([]chan struct{}, len(conds)) // closed: not true before the exit, or its result is taken
+	for i := range conds {
+		passed[i] = make(chan struct{})
+	}
 	for i, c := range conds {
 		go func() {
-			m, err := c.await(wctx)
+			exited := sync.OnceFunc(func() { close(passed[i]) })
+			defer exited()
+			m, err := c.await(wctx, exited)
 			m.Index = i
+			if exit, ok := c.(ExitCondition); ok && err == nil {
+				m = exit.unlessBefore(wctx, m, conds, passed)
+			}
 			results <- result{m, err}
 		}()
 	}
@@ -125,9 +140,51 @@ func checkProcess(p *Process) error {
 	return nil
 }
 
-func (c ExitCondition) await(ctx context.Context) (Match, error) {
+func (c ExitCondition) await(ctx context.Context, _ func()) (Match, error) {
 	e, err := c.Process.Wait(ctx)
 	return Match{Exit: &e}, err
+}
+
+// unlessBefore returns m, or the match of another condition that was true before
+// the process's exit and has not told so yet.
+func (c ExitCondition) unlessBefore(ctx context.Context, m Match, conds []Condition, passed []chan struct{}) Match {
+	for i, other := range conds {
+		switch other := other.(type) {
+		case OutputCondition:
+			if other.Process != c.Process {
+				continue
+			}
+			select {
+			case <-passed[i]:
+			case <-ctx.Done():
+			}
+		case looker:
+			if lookOnce(ctx, other) {
+				return Match{Index: i}
+			}
+		}
+	}
+	return m
+}
+
+// lookBound is how long the last look may take: an exit is reported also where a
+// file system does not answer.
+const lookBound = time.Second
+
+// lookOnce reports whether c is true, and false if that cannot be found out
+// before ctx ends or the look has taken too long.
+func lookOnce(ctx context.Context, c looker) bool {
+	seen := make(chan bool, 1)
+	go func() { seen <- c.look() }()
+	timer := time.NewTimer(lookBound)
+	defer timer.Stop()
+	select {
+	case is := <-seen:
+		return is
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 // The pace of looking for what the kernel has no event for. It costs nothing
@@ -163,22 +220,22 @@ func (c FileCondition) check() error {
 	return nil
 }
 
-func (c FileCondition) await(ctx context.Context) (Match, error) {
+func (c FileCondition) await(ctx context.Context, _ func()) (Match, error) {
 	looked := make(chan error, 1)
 	// On a file system that does not answer the look takes for ever, and nobody
 	// can end it: what else is waited for must not depend on that.
-	go func() {
-		looked <- poll(ctx, func() bool {
-			_, err := os.Stat(c.Path)
-			return err == nil
-		})
-	}()
+	go func() { looked <- poll(ctx, c.look) }()
 	select {
 	case err := <-looked:
 		return Match{}, err
 	case <-ctx.Done():
 		return Match{}, ctx.Err()
 	}
+}
+
+func (c FileCondition) look() bool {
+	_, err := os.Stat(c.Path)
+	return err == nil
 }
 
 func (c HTTPCondition) check() error {
@@ -192,7 +249,7 @@ func (c HTTPCondition) check() error {
 	return nil
 }
 
-func (c HTTPCondition) await(ctx context.Context) (m Match, err error) {
+func (c HTTPCondition) await(ctx context.Context, _ func()) (m Match, err error) {
 	low, high := c.MinStatus, c.MaxStatus
 	if low == 0 && high == 0 {
 		low, high = 200, 399

@@ -33,6 +33,33 @@ func TestWaitForExit(t *testing.T) {
 	}
 }
 
+// TestWaitForWhatWasBeforeExit has each condition race with the process's end,
+// and asks again, often, when it has ended for long.
+func TestWaitForWhatWasBeforeExit(t *testing.T) {
+	tab := newTable(t, testConfig())
+	for name, holder := range map[string]string{"": "", " and a child holds its output": "sleep 1000 & "} {
+		t.Run("process ends"+name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "made")
+			p := mustStart(t, tab, Spec{Script: holder + "sleep 0.1; echo printed; >" + path, Shell: "/bin/sh"})
+			defer func() { _ = p.Signal(syscall.SIGKILL, ScopeTree) }()
+			printed := OutputCondition{Process: p, Stream: Stdout, From: FromStart, Pattern: regexp.MustCompile("printed")}
+			silent := printed
+			silent.Stream = Stderr
+			for range 30 {
+				for _, test := range []struct {
+					other Condition
+					want  int
+				}{{printed, 1}, {silent, 0}, {FileCondition{path}, 1}, {FileCondition{path + ".not"}, 0}} {
+					m, err := tab.WaitFor(testContext(t), []Condition{ExitCondition{p}, test.other})
+					if err != nil || m.Index != test.want || (m.Exit != nil) != (test.want == 0) {
+						t.Errorf("%+v: %+v, %v", test.other, m, err)
+					}
+				}
+			}
+		})
+	}
+}
+
 func TestWaitForOutput(t *testing.T) {
 	tab := newTable(t, testConfig())
 	ctx := testContext(t)

@@ -20,7 +20,7 @@ func (c OutputCondition) check() error {
 	return nil
 }
 
-func (c OutputCondition) await(ctx context.Context) (Match, error) {
+func (c OutputCondition) await(ctx context.Context, exited func()) (Match, error) {
 	opts := SubscribeOptions{Lossless: true, Stdout: NoStream, Stderr: NoStream}
 	if c.Stream == Stderr {
 		opts.Stderr = c.From
@@ -42,6 +42,7 @@ func (c OutputCondition) await(ctx context.Context) (Match, error) {
 		case err != nil:
 			return Match{}, err
 		case ev.Exit != nil:
+			exited()
 			continue
 		}
 		if m == nil || ev.Gap > 0 {

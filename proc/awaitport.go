@@ -22,12 +22,16 @@ func (c PortCondition) check() error {
 }
 
 // await looks again and again: the kernel tells nobody that a socket listens.
-func (c PortCondition) await(ctx context.Context) (Match, error) {
+func (c PortCondition) await(ctx context.Context, _ func()) (Match, error) {
+	return Match{}, poll(ctx, c.look)
+}
+
+func (c PortCondition) look() bool {
 	tables := []procnet.Table{"tcp", "tcp6"}
 	if c.Network == "udp" {
 		tables = []procnet.Table{"udp", "udp6"}
 	}
-	return Match{}, poll(ctx, func() bool { return slices.ContainsFunc(tables, c.heldIn) })
+	return slices.ContainsFunc(tables, c.heldIn)
 }
 
 // heldIn reports whether a table has the socket that is waited for.
