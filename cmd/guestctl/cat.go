@@ -10,10 +10,11 @@ import (
 
 // catFlags are the options of cat.
 type catFlags struct {
-	user   string
-	offset int64
-	length int64
-	follow bool
+	user    string
+	offset  int64
+	length  int64
+	limited bool // length was given
+	follow  bool
 }
 
 const catLong = `Print files of the guest, one after the other.
@@ -31,8 +32,11 @@ func newCat(a *app) *cobra.Command {
 		Example: `  guestctl cat /etc/os-release
   guestctl cat -f --offset -1000 /var/log/app.log
   guestctl cat --offset 4096 --length 512 :/dev/vda | xxd`,
-		Args:              arguments(cobra.MinimumNArgs(1)),
-		RunE:              func(cmd *cobra.Command, args []string) error { return a.cat(cmd.Context(), &f, args) },
+		Args: arguments(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f.limited = cmd.Flags().Changed("length")
+			return a.cat(cmd.Context(), &f, args)
+		},
 		ValidArgsFunction: a.completeGuest(&f.user),
 	}
 	flags := cmd.Flags()
@@ -49,7 +53,7 @@ func (a *app) cat(ctx context.Context, f *catFlags, operands []string) error {
 		return usagef("--length must not be negative")
 	case f.follow && len(operands) > 1:
 		return usagef("-f is for one file")
-	case f.follow && f.length > 0:
+	case f.follow && f.limited:
 		return usagef("-f goes on and on; --length does not go with it")
 	}
 	c, err := a.connect(ctx)
@@ -64,6 +68,9 @@ func (a *app) cat(ctx context.Context, f *catFlags, operands []string) error {
 			return err
 		}
 		defer release(r)
+		if f.limited && f.length == 0 {
+			return nil // for the client 0 is no limit
+		}
 		_, err = r.WriteTo(a.stdout)
 		return err
 	})
