@@ -51,8 +51,8 @@ are printed as they are.
 
 const jsonHelp = `--json prints one JSON value, or, for what goes on (logs, watch, audit, forward,
 ports --watch, cp with several sources), one value on a line. ls, ps, stat, ports,
-grants, sessions and a wait for ends print an array. Names are stable: fields are added, never renamed or given
-another meaning. Fields without a value are left out.
+grants, sessions and a wait for ends print an array. Names are stable: fields are
+added, never renamed or given another meaning. Fields without a value are left out.
 
 Times are RFC 3339 with nanoseconds, durations seconds, sizes bytes, modes octal
 strings with the four digits of chmod. Names in Linux are bytes: where one is
