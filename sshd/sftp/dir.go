@@ -4,7 +4,6 @@ package sftp
 
 import (
 	"encoding/binary"
-	"io"
 	"time"
 
 	"github.com/guestd/guestd/fsops"
@@ -70,18 +69,20 @@ func (s *session) readdir(id uint32, f *fields) {
 		d.begun = true
 		out, n = s.appendDots(out, d, now)
 	}
-	entries, err := d.NextBatch(s.ctx, &d.batch, dirEntries-int(n), true)
-	for _, entry := range entries {
-		if entry.Info != nil {
-			out = d.appendEntry(out, entry.Name, entry.Info, now)
-			n++
+	var err error
+	// An entry that cannot be described is left out, as by OpenSSH. Where that is
+	// a whole batch, more may follow.
+	for more := true; more; more = n == 0 && err == nil {
+		var entries []fsops.DirEntry
+		entries, err = d.NextBatch(s.ctx, &d.batch, dirEntries-int(n), true)
+		for _, entry := range entries {
+			if entry.Info != nil {
+				out = d.appendEntry(out, entry.Name, entry.Info, now)
+				n++
+			}
 		}
 	}
 	if n == 0 {
-		if err == nil {
-			// Nothing of the batch could be described; OpenSSH leaves it out.
-			err = io.EOF
-		}
 		s.status(id, err)
 		return
 	}
