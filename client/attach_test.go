@@ -195,6 +195,24 @@ func TestCmdSurvivesCuts(t *testing.T) {
 	}
 }
 
+// A connection that is gone is as good as one that breaks while it is made.
+func TestStartOverConnectionsThatBreakAtOnce(t *testing.T) {
+	c, l := live(t)
+	for n := range 60 { // bytes: up to the middle of the first answer
+		if err := c.Ready(within(t)); err != nil {
+			t.Fatal(err)
+		}
+		l.cutAfter(n + 1)
+		if err := c.Command("true").Run(within(t)); err != nil {
+			t.Errorf("run, cut after %d: %v", n+1, err)
+		}
+		l.cutAfter(n + 1)
+		if _, err := c.WaitFor(within(t), client.WaitFile{Path: "/"}); err != nil {
+			t.Errorf("wait, cut after %d: %v", n+1, err)
+		}
+	}
+}
+
 type countWriter struct {
 	to hash.Hash
 	n  int

@@ -75,10 +75,13 @@ const (
 
 // open makes the call with its first request, start or attach, and takes the
 // answer. A start must carry an id: it is repeated if the connection breaks
-// before the answer. Errors are gRPC's own.
+// before the answer, be it before the call was made on it. Errors are gRPC's own.
 func (s *execStream) open(ctx context.Context, first *guestdv1.ExecRequest) error {
+	before := s.client.reach()
 	opened, err := s.connect(ctx, first, 0)
-	if opened && s.resume && isConnectionLost(err) {
+	// One that is the client's first has been no agent's yet.
+	broke := opened || before.connections > 0 && before.reached()
+	if broke && s.resume && isConnectionLost(err) {
 		return s.again(ctx, first, err)
 	}
 	return err

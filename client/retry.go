@@ -76,18 +76,35 @@ func (c *Client) connected() bool {
 	return false
 }
 
+// reach is whether the agent could be reached, as it was before a call.
+type reach struct {
+	client      *Client
+	connections int
+	connected   bool
+}
+
+// reach looks at it now.
+func (c *Client) reach() reach {
+	// In this order: a connection that is made between the two is one more.
+	connections := c.dial.connections()
+	return reach{client: c, connections: connections, connected: c.connected()}
+}
+
+// reached reports whether there was a connection then, or one was made since.
+func (r reach) reached() bool {
+	return r.connected || r.client.dial.connections() != r.connections
+}
+
 // retry makes a call that may be made twice, and makes it again when the
 // connection breaks under it. An agent that cannot be reached in the first
 // place is an error at once.
 func retry[R any](ctx context.Context, c *Client, call func(...grpc.CallOption) (R, error)) (R, error) {
-	// In this order: a connection that is made between the two is one more.
-	connections := c.dial.connections()
-	connected := c.connected()
+	before := c.reach()
 	on := new(peer.Peer) // of the call's connection; gRPC's state may lag behind it
 	response, err := call(grpc.Peer(on))
 	// Not by whether the last dial failed: that may be another call's, which
 	// lost the same connection and was quicker.
-	if !isConnectionLost(err) || on.Addr == nil && !connected && c.dial.connections() == connections {
+	if !isConnectionLost(err) || on.Addr == nil && !before.reached() {
 		return response, err
 	}
 	r := c.recover()
