@@ -163,7 +163,9 @@ func TestFileWatchOverflow(t *testing.T) {
 		t.Skipf("SKIP: the kernel queues %d events", limit)
 	}
 	dir := memoryDir(t)
-	w, _ := c.watch(t, testContext(t), &guestdv1.WatchRequest{Path: dir})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*patience) // for so many changes
+	defer cancel()
+	w, _ := c.watch(t, ctx, &guestdv1.WatchRequest{Path: dir})
 	// The stream's windows hold some changes, the queue limit of them. Nobody
 	// receives until there was one more than both.
 	name := filepath.Join(dir, strings.Repeat("n", 200))
