@@ -3,10 +3,14 @@
 package sshd
 
 import (
+	"context"
 	"slices"
+	"sync"
 	"testing"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/guestd/guestd/proc"
 )
 
 // An offered channel tells when it is refused.
@@ -50,5 +54,30 @@ func TestGlobalRequestsComeInTurn(t *testing.T) {
 		if early {
 			t.Fatal("a channel was opened first")
 		}
+	}
+}
+
+// A terminal has the size that was asked for before what is typed then.
+func TestSessionRequestsComeInTurn(t *testing.T) {
+	for range 100 { // who is looked at first is left to chance
+		s := &session{
+			conn: &conn{backlog: openBacklog(1 << 20)}, tty: new(proc.TTY),
+			asks: make(chan struct{}), answers: make(chan struct{}),
+		}
+		requests := make(chan *ssh.Request, 1)
+		requests <- &ssh.Request{Type: "window-change", Payload: ssh.Marshal(windowSize{Cols: 80, Rows: 24})}
+		ctx, cancel := context.WithCancel(t.Context())
+		var typing sync.WaitGroup
+		typing.Go(func() {
+			defer close(requests)
+			s.inTurn(ctx)
+			if s.currentSize().Cols != 80 {
+				t.Error("what is typed came first")
+			}
+		})
+		s.serve(ctx, requests)
+		cancel()
+		typing.Wait()
+		s.inTurn(ctx) // nobody is there any more
 	}
 }

@@ -56,6 +56,9 @@ func (s *session) copyInput(ctx context.Context, p *proc.Process) {
 		buf := buffer.next(n)
 		var err error
 		n, err = s.channel.Read(buf)
+		if n > 0 && s.tty != nil {
+			s.inTurn(ctx)
+		}
 		if n > 0 && !unread {
 			_, werr := p.Write(ctx, buf[:n])
 			unread = werr != nil

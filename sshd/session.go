@@ -26,6 +26,9 @@ type session struct {
 	begun   chan *proc.Process // capacity 1: the program has been started
 	exit    sync.Once          // the exit is told once
 
+	// By inTurn, to the goroutine that reads requests and back.
+	asks, answers chan struct{}
+
 	// Of the goroutine that reads requests, until something has been started.
 	tty     *proc.TTY
 	env     []string
@@ -61,6 +64,7 @@ func (c *conn) serveSession(ctx context.Context, offer ssh.NewChannel) {
 		return
 	}
 	s := &session{conn: c, id: c.nextSession(), channel: c.newChannel(open), begun: make(chan *proc.Process, 1)}
+	s.asks, s.answers = make(chan struct{}), make(chan struct{})
 	ctx, cancel := context.WithCancel(ctx)
 	s.serve(ctx, requests)
 	cancel()
@@ -81,8 +85,15 @@ func (s *session) serve(ctx context.Context, requests <-chan *ssh.Request) {
 			if !ok {
 				return
 			}
-			s.conn.backlog.read(len(r.Payload))
 			s.answer(ctx, r)
+		case <-s.asks:
+			for range len(requests) {
+				s.answer(ctx, <-requests)
+			}
+			select {
+			case s.answers <- struct{}{}:
+			case <-ctx.Done():
+			}
 		case process = <-s.begun:
 			exited = process.Done()
 		case <-exited:
@@ -95,9 +106,25 @@ func (s *session) serve(ctx context.Context, requests <-chan *ssh.Request) {
 	}
 }
 
+// inTurn returns when the requests have been handled that the peer sent before
+// the data that were read last. One that has resized its terminal may type at
+// once, to a program that looks at the size then.
+func (s *session) inTurn(ctx context.Context) {
+	select {
+	case s.asks <- struct{}{}:
+	case <-ctx.Done():
+		return
+	}
+	select {
+	case <-s.answers:
+	case <-ctx.Done():
+	}
+}
+
 // answer handles one request. A program begins after the reply to the request,
 // so that its output does not come before.
 func (s *session) answer(ctx context.Context, r *ssh.Request) {
+	s.conn.backlog.read(len(r.Payload))
 	ok, program := s.handle(ctx, r.Type, r.Payload)
 	if r.WantReply {
 		_ = r.Reply(ok, nil) // fails with the channel only
