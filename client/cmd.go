@@ -122,7 +122,8 @@ func (c *Cmd) CombinedOutput(ctx context.Context) ([]byte, error) {
 }
 
 // StdinPipe returns a pipe to the command's input. Closing it ends the input;
-// Wait closes it, too.
+// Wait closes it, too. When the command has ended, writes fail with
+// [io.ErrClosedPipe].
 func (c *Cmd) StdinPipe() (io.WriteCloser, error) {
 	if c.Stdin != nil {
 		return nil, errors.New("client: Stdin already set")

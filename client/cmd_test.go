@@ -136,6 +136,22 @@ type errorReader struct{ err error }
 
 func (r errorReader) Read([]byte) (int, error) { return 0, r.err }
 
+// TestStdinPipeOfWhatHasEnded writes more than anybody takes, before Wait.
+func TestStdinPipeOfWhatHasEnded(t *testing.T) {
+	c, _ := live(t)
+	cmd := c.Command("head", "-c", "1")
+	in := must[io.WriteCloser](t)(cmd.StdinPipe())
+	if err := cmd.Start(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(in, zeros{}); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("%v", err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestPipes(t *testing.T) {
 	c, _ := live(t)
 	cmd := sh(c, `while read line; do echo "<$line>"; echo "$line" >&2; done`)

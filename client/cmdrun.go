@@ -24,6 +24,7 @@ type cmdRun struct {
 	process *Process
 	stream  *execStream
 	cancel  context.CancelFunc // ends the stream and unblocks all who use it
+	input   *io.PipeReader     // the end of a StdinPipe that is read; nil without one
 
 	sinks   [streams]io.Writer // nil: dropped
 	copiers sync.WaitGroup     // of a stderr with a writer of its own
@@ -103,6 +104,7 @@ func (c *Cmd) start(ctx context.Context) (receive func(), err error) {
 		process:  c.Process,
 		stream:   stream,
 		cancel:   cancel,
+		input:    c.input,
 		received: make(chan struct{}),
 		killed:   make(chan struct{}),
 		fed:      make(chan struct{}),
@@ -203,7 +205,10 @@ func (r *cmdRun) separateStderr() {
 
 // receive hands output to the sinks until the command has ended.
 func (r *cmdRun) receive(ctx context.Context, waitDelay time.Duration) {
-	defer close(r.received)
+	defer func() {
+		close(r.received)
+		r.closeInput()
+	}()
 	defer r.cancel()
 	defer r.endSinks()
 	defer func() { r.interrupted = !r.stopKill() }()
@@ -273,40 +278,6 @@ func (r *cmdRun) writerFailed(err error) {
 	}
 }
 
-// feed copies Stdin to the command until either ends. It alone sends.
-func (r *cmdRun) feed(stdin io.Reader) {
-	defer close(r.fed)
-	sender := bulkSender{call: r.stream.call, field: execStdinField, pool: &r.client.pool}
-	for {
-		b := sender.buffer()
-		n, err := stdin.Read(*b)
-		if sendErr := sender.send(b, n); sendErr != nil {
-			return
-		}
-		if err == io.EOF {
-			err = nil
-		} else if err == nil {
-			continue
-		}
-		r.endInput(err)
-		return
-	}
-}
-
-// endInput closes the command's input because Stdin is at its end, or failed.
-func (r *cmdRun) endInput(err error) {
-	select {
-	case <-r.received: // Wait has closed a StdinPipe
-		return
-	default:
-	}
-	r.mu.Lock()
-	r.inputErr = err
-	r.mu.Unlock()
-	// If the stream is broken the receiving side says so.
-	_ = r.stream.call.Send(&guestdv1.ExecRequest{Request: &guestdv1.ExecRequest_StdinEof{StdinEof: &guestdv1.StdinEof{}}})
-}
-
 // kill ends the command because ctx is done. If the agent does not say within
 // killTimeout that it has ended, it is given up.
 func (r *cmdRun) kill(ctx context.Context, cancel func() error) {
@@ -353,7 +324,7 @@ func (c *Cmd) Wait() error {
 		<-r.killed
 	}
 	if c.input != nil {
-		_ = c.input.Close() // never fails
+		r.closeInput()
 		<-r.fed
 	}
 	r.copiers.Wait()
