@@ -3,10 +3,15 @@
 package main
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/guestd/guestd/client"
 	"github.com/guestd/guestd/internal/hungfs"
@@ -21,7 +26,21 @@ func TestEndsInSpiteOfHungFileSystem(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go func() { _, _ = a.client.FS().Stat(hung + "/x") }()
+	// So many that every thread hangs which is used for calls: the kernel gives
+	// SIGTERM to the first thread, and to no other if that one hangs.
+	const calls = 32
+	for range calls {
+		go func() { _, _ = a.client.Files().Stat(a.ctx, hung+"/x") }()
+	}
+	for hangs := 0; hangs < calls && a.ctx.Err() == nil; time.Sleep(10 * time.Millisecond) {
+		hangs = 0
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", a.cmd.Process.Pid))
+		for _, thread := range threads {
+			if status, _ := os.ReadFile(thread); bytes.Contains(status, []byte("\nState:\tD")) {
+				hangs++
+			}
+		}
+	}
 	c := a.ssh()
 	go func() { _, _ = c.Dial("unix", hung+"/socket") }()
 	if _, _, err := c.SendRequest("keepalive@openssh.com", true, nil); err != nil {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -32,6 +33,11 @@ const (
 // serve is `guestd serve`. It returns nil after a clean end by SIGTERM or
 // SIGINT.
 func serve(args []string, stdout, stderr io.Writer) error {
+	// The kernel gives a signal for the process to its first thread, which this
+	// is, and to no other while that one hangs in a system call: then SIGTERM would
+	// be lost. Locked to this goroutine, which only waits, it makes no calls.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	c, err := parseConfig(args, stdout)
 	if err != nil {
 		return err
